@@ -1,0 +1,1 @@
+"""Penstock: progressive delivery for MLflow models on Kubernetes."""
