@@ -1,0 +1,1 @@
+"""Pure judgement: measurements in, verdicts out. No I/O, no clock."""

@@ -1,0 +1,36 @@
+"""What a metric source may answer: a closed union, so that no answer can be mistaken for a number."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A finite number, and how many requests it rests on (None where nobody can know)."""
+
+    value: float
+    samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The source answered, and has nothing (or, with samples, too little) to say."""
+
+    message: str
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """The source answered with something that is not one finite number: NaN, infinity, many series."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The source could not be asked, or refused the question."""
+
+    message: str
+
+
+Measurement = Value | NoData | Ambiguous | Unavailable

@@ -1,0 +1,1 @@
+"""The kinds of penstock.dev, one package a version."""

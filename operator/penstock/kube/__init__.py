@@ -1,0 +1,1 @@
+"""What talks to the Kubernetes API: client, caches, work queue, events."""

@@ -1,0 +1,1 @@
+"""ModelDeployment: the pure decisions of a rollout, and the one shell that carries them out."""
