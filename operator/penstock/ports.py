@@ -51,7 +51,10 @@ class ModelVersion:
 
 
 class ModelRegistry(Protocol):
-    """The registry of models. Errors: RegistryUnavailable, RegistryDenied, ModelNotFound, VersionNotFound, AliasNotFound."""
+    """The registry of models.
+
+    Errors: RegistryUnavailable, RegistryDenied, ModelNotFound, VersionNotFound, AliasNotFound.
+    """
 
     async def resolve(self, registry: RegistryAddress, model: modeldeployment.ModelRef) -> ModelVersion:
         """The version that the alias, or the number, of `model` names; at most `model.poll_seconds` old."""

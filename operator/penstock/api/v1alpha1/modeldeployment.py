@@ -286,7 +286,7 @@ class Metric(base.Model):
     )
     inconclusive_limit: Annotated[int, Field(ge=0)] = Field(
         default=0,
-        description="Inconclusive measurements in a row that are tolerated; one more holds the rollout until the next answer.",
+        description="Inconclusive measurements in a row that are tolerated; one more holds the rollout.",
     )
     consecutive_error_limit: Annotated[int, Field(ge=0)] = Field(
         default=4, description="Measurements in a row that could not be made; one more holds the rollout until one can."

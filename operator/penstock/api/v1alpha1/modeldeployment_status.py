@@ -83,6 +83,16 @@ class Split(base.Model):
         default=0, description="Percent of requests copied to the candidate."
     )
 
+    @pydantic.model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.candidate is None and (self.weight or self.mirror):
+            raise ValueError("a split without a candidate has neither weight nor mirror")
+        if self.stable is not None and self.stable == self.candidate:
+            raise ValueError("stable and candidate of a split are different revisions")
+        if self.stable is None and self.candidate is not None and self.weight not in {0, 100}:
+            raise ValueError("a split without stable sends its candidate all or nothing")
+        return self
+
 
 class MetricStatus(base.Model):
     """The last word on one metric in this step."""
