@@ -31,17 +31,19 @@ class Model(pydantic.BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class Rule(pydantic.BaseModel):
-    """A cross-field rule that the API server checks itself (`x-kubernetes-validations`)."""
-
-    model_config = pydantic.ConfigDict(frozen=True)
-    rule: str
-    message: str
-
-
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     """JSON-schema extra that carries CEL rules: pairs of expression and message (which names the cure)."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
+
+
+def matching(pattern: str, message: str) -> dict[str, Any]:
+    """JSON-schema extra for a string: a `pattern` whose refusal names the cure and not the expression."""
+    return rules((f"self.matches(r'{pattern}')", message))
+
+
+def keyed_by(key: str) -> dict[str, Any]:
+    """JSON-schema extra for a list in which each value of the field `key` occurs once."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 DnsLabel = Annotated[str, pydantic.Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]

@@ -26,7 +26,19 @@ class SecretRef(base.Model):
 class Registry(base.Model):
     """An MLflow tracking server that holds the registered model."""
 
-    tracking_uri: Annotated[str, Field(alias="trackingURI", pattern=r"^https?://[^\s@]+$", max_length=2048)] = Field(
+    tracking_uri: Annotated[
+        str,
+        Field(
+            alias="trackingURI",
+            min_length=1,
+            max_length=2048,
+            json_schema_extra=base.matching(
+                r"^https?://[^\s@]+$",
+                "trackingURI begins with http:// or https:// and holds no credentials: put those into a Secret and "
+                "name it in secretRef",
+            ),
+        ),
+    ] = Field(
         description="Address of the MLflow server, http or https, without credentials (those belong into secretRef).",
     )
     secret_ref: SecretRef | None = Field(
@@ -63,6 +75,12 @@ class ModelRef(base.Model):
 class EnvVar(base.Model):
     """An environment variable, as in a container."""
 
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.rules(
+            ("!has(self.value) || !has(self.valueFrom)", "an env entry has value or valueFrom: remove one of them")
+        )
+    )
+
     name: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Name of the variable.")
     value: str | None = Field(default=None, description="Its value.")
     value_from: base.Opaque | None = Field(
@@ -86,7 +104,7 @@ class Server(base.Model):
     resources: base.Opaque = Field(
         default_factory=dict, description="Resource requests and limits of the server container, as in a container."
     )
-    env: Annotated[list[EnvVar], Field(max_length=200)] = Field(
+    env: Annotated[list[EnvVar], Field(max_length=200, json_schema_extra=base.keyed_by("name"))] = Field(
         default_factory=list, description="Environment of the server container."
     )
     env_from: Annotated[list[base.Opaque], Field(max_length=50)] = Field(
@@ -115,7 +133,20 @@ class Route(base.Model):
 
     router: Router = Field(default=Router.ENVOY, description="What splits the traffic: Envoy, embedded in the release.")
     hostnames: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]],
+        list[
+            Annotated[
+                str,
+                Field(
+                    min_length=1,
+                    max_length=253,
+                    json_schema_extra=base.matching(
+                        r"^(\*\.)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$",
+                        "a host name is a DNS name in lower case such as fraud.example.com, or *.example.com: remove "
+                        "scheme, port and path",
+                    ),
+                ),
+            ]
+        ],
         Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(
         default_factory=list,
@@ -252,6 +283,10 @@ class Metric(base.Model):
                 "self.type == 'Latency' || !has(self.quantile)",
                 "quantile belongs to type Latency: remove it",
             ),
+            (
+                "self.type != 'ErrorRate' || !has(self.max) || double(self.max) <= 1.0",
+                "max of an ErrorRate is a share from 0 to 1: write 0.05 for 5 %",
+            ),
         )
     )
 
@@ -307,9 +342,7 @@ class Analysis(base.Model):
     )
     metrics: Annotated[
         list[Metric],
-        Field(
-            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-        ),
+        Field(max_length=32, json_schema_extra=base.keyed_by("name")),
     ] = Field(default_factory=default_metrics, description="The checks; each must pass before a step ends.")
 
 
