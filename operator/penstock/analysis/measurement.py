@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A finite number, and how many requests it rests on (None where nobody can know)."""
+    """A finite number, and how many requests it rests on (None where nobody can know).
+
+    `at_least` says that the true value is above this one, by how much is unknown: a quantile beyond the last bucket of
+    its histogram.
+    """
 
     value: float
     samples: int | None = None
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
