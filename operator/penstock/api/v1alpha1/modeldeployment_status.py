@@ -58,7 +58,10 @@ class Candidate(RevisionRef):
     """The revision being rolled out."""
 
     started_at: Time = Field(description="When the rollout of this revision began.")
-    ready_at: Time | None = Field(default=None, description="When all its pods were ready for the first time.")
+    waiting_since: Time | None = Field(
+        default=None, description="Since when its pods are not ready; the progress deadline counts from here."
+    )
+    fast: bool = Field(default=False, description="A person promoted it past the remaining steps.")
 
 
 class StepStatus(base.Model):
@@ -66,6 +69,7 @@ class StepStatus(base.Model):
 
     index: int = Field(description="Position in spec.rollout.steps, from 0; the number of steps while promoting.")
     kind: str = Field(description="Kind of the step, or promote.")
+    plan: str = Field(default="", description="Hash of the steps that the index refers to; editing them starts over.")
     started_at: Time | None = Field(
         default=None, description="When the data plane had confirmed the step's split; absent until then."
     )
@@ -115,6 +119,7 @@ class Failure(base.Model):
     message: str = Field(description="What happened and what to do, for people.")
     outcome: Outcome = Field(description="How the rollout will be recorded.")
     at: Time = Field(description="When it was decided.")
+    held: bool = Field(default=False, description="Kept for a person to look at, as onFailure: Pause asks.")
 
 
 class HistoryEntry(base.Model):

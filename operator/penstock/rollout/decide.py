@@ -1,0 +1,31 @@
+"""One pass over a ModelDeployment, as a pure function: object and world in, next status and actions out.
+
+Nothing here, nor in what it calls, reads a clock, talks to anything or remembers anything. The shell calls it
+(`penstock.rollout.shell`), the simulation folds it over made-up worlds.
+"""
+
+import datetime
+
+from penstock.api.v1alpha1 import modeldeployment_status
+from penstock.rollout import begin, conclude, draft, drive, house, measuring, world
+
+
+def decide(mdep: modeldeployment_status.ModelDeployment, seen: world.Seen, now: datetime.datetime) -> world.Decision:
+    """What to do about `mdep` now (an aware time), given what was `seen`."""
+    if mdep.metadata.deletion_timestamp is not None:
+        return world.Decision(status=mdep.status)
+    pass_ = draft.Draft(mdep.metadata, mdep.spec, seen, now, mdep.status)
+    pass_ = measuring.absorb(house.observe(pass_))
+    pass_ = begin.start_or_rest(pass_) if pass_.status.candidate is None else drive.drive(pass_)
+    pass_ = _tell_resolution(house.keep(pass_))
+    pass_ = conclude.conclude(pass_)
+    return world.Decision(pass_.status, pass_.actions, pass_.events, min(pass_.wakes, default=None))
+
+
+def _tell_resolution(pass_: draft.Draft) -> draft.Draft:
+    """An event when the registry stops or starts answering, so that a person sees it beside the rollout."""
+    wanted = pass_.seen.wanted
+    before = next((known for known in pass_.status.conditions if known.type == "ModelResolved"), None)
+    if isinstance(wanted, world.Unresolved) and (before is None or before.reason != wanted.reason):
+        return pass_.warn(wanted.reason, wanted.message)
+    return pass_

@@ -1,0 +1,244 @@
+"""The Kubernetes objects of a revision, as JSON: pure functions of the revision, its owner and the release's settings.
+
+Deployment and Service are made once; later only `replicas` changes, so that no operator upgrade touches a running pod.
+Everything is owned by the ModelDeployment: deleting it takes all of it along, also while no operator runs.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.api.v1alpha1 import base, modeldeployment, modeldeployment_status
+from penstock.rollout import revision
+
+PORT = 8080
+USER_ID = 65532
+DRAIN_SECONDS = 5
+GRACE_SECONDS = 35
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+DEPLOYMENT_LABEL = "penstock.dev/deployment"
+REVISION_LABEL = "penstock.dev/revision"
+COMPONENT_LABEL = "penstock.dev/component"
+VERSION_ANNOTATION = "penstock.dev/model-version"
+
+CREDENTIAL_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+@dataclass(frozen=True)
+class DataPlaneAddress:
+    """Where the shared Envoy of the release answers."""
+
+    service: str
+    namespace: str
+    cluster_domain: str = "cluster.local"
+
+
+Json = dict[str, Any]
+
+
+def object_name(owner: modeldeployment_status.Metadata, revision_name: str) -> str:
+    """Name of a revision's Deployment, Service and record."""
+    return f"{owner.name}-{revision_name}"
+
+
+def labels(owner: modeldeployment_status.Metadata, revision_name: str | None = None) -> dict[str, str]:
+    """Labels of everything that belongs to a ModelDeployment, and to one of its revisions."""
+    ours = {MANAGED_BY: "penstock", DEPLOYMENT_LABEL: owner.name}
+    return ours if revision_name is None else {**ours, REVISION_LABEL: revision_name}
+
+
+def _metadata(owner: modeldeployment_status.Metadata, name: str, own_labels: Mapping[str, str]) -> Json:
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": dict(own_labels),
+        "ownerReferences": [
+            {
+                "apiVersion": base.API_VERSION,
+                "kind": modeldeployment.KIND,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def record(owner: modeldeployment_status.Metadata, made: revision.Revision, number: int) -> Json:
+    """The ControllerRevision that remembers how the pods of a revision are made."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": _metadata(owner, object_name(owner, made.name), labels(owner, made.name)),
+        "data": made.to_data(),
+        "revision": number,
+    }
+
+
+def service(owner: modeldeployment_status.Metadata, revision_name: str) -> Json:
+    """The headless Service whose EndpointSlices tell the data plane which pods are ready."""
+    own = labels(owner, revision_name)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(owner, object_name(owner, revision_name), own),
+        "spec": {
+            "clusterIP": "None",
+            "selector": {DEPLOYMENT_LABEL: owner.name, REVISION_LABEL: revision_name},
+            "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def entry(owner: modeldeployment_status.Metadata, data_plane: DataPlaneAddress) -> Json:
+    """The Service <name>.<namespace> for callers in the cluster: a name for the data plane, which works by itself."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(owner, owner.name, labels(owner)),
+        "spec": {
+            "type": "ExternalName",
+            "externalName": f"{data_plane.service}.{data_plane.namespace}.svc.{data_plane.cluster_domain}",
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
+    }
+
+
+def deployment(owner: modeldeployment_status.Metadata, made: revision.Revision, replicas: int) -> Json:
+    """The Deployment of a revision."""
+    own = labels(owner, made.name)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(owner, object_name(owner, made.name), own),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": 86400,
+            "selector": {"matchLabels": {DEPLOYMENT_LABEL: owner.name, REVISION_LABEL: made.name}},
+            "template": pod_template(owner, made),
+        },
+    }
+
+
+def pod_template(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
+    """The pod of a revision: the model is downloaded by one container and served by the next."""
+    generated: Json = {
+        "metadata": {
+            "labels": {**labels(owner, made.name), COMPONENT_LABEL: "model"},
+            "annotations": {VERSION_ANNOTATION: str(made.version)},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "fsGroup": USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "initContainers": [_download(owner, made)],
+            "containers": [_server(owner, made)],
+            "volumes": [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        },
+    }
+    return merge(generated, made.server.get("template", {}))
+
+
+def _container(owner: modeldeployment_status.Metadata, made: revision.Revision, name: str, command: str) -> Json:
+    return {
+        "name": name,
+        "image": made.image,
+        "imagePullPolicy": made.image_pull_policy,
+        "command": ["penstock-serve", command],
+        "env": _environment(owner, made),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "model", "mountPath": "/model"}, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _download(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
+    container = _container(owner, made, "download", "download")
+    if made.credentials_secret:
+        container["env"] += [
+            {
+                "name": key,
+                "valueFrom": {"secretKeyRef": {"name": made.credentials_secret, "key": key, "optional": True}},
+            }
+            for key in CREDENTIAL_KEYS
+        ]
+    return container
+
+
+def _server(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
+    container = _container(owner, made, "server", "serve")
+    server = made.server
+    container["env"] = merge_named(container["env"], server.get("env", []))
+    if server.get("envFrom"):
+        container["envFrom"] = copy.deepcopy(server["envFrom"])
+    if server.get("resources"):
+        container["resources"] = copy.deepcopy(server["resources"])
+    container["ports"] = [{"name": "http", "containerPort": PORT, "protocol": "TCP"}]
+    container["startupProbe"] = _probe("/ping", period=1, failures=600)
+    container["livenessProbe"] = _probe("/ping", period=5, failures=6)
+    container["readinessProbe"] = _probe("/health", period=1, failures=2)
+    return container
+
+
+def _probe(path: str, period: int, failures: int) -> Json:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }
+
+
+def _environment(owner: modeldeployment_status.Metadata, made: revision.Revision) -> list[Json]:
+    values = {
+        "PENSTOCK_NAMESPACE": owner.namespace,
+        "PENSTOCK_DEPLOYMENT": owner.name,
+        "PENSTOCK_REVISION": made.name,
+        "PENSTOCK_MODEL_NAME": made.model,
+        "PENSTOCK_MODEL_VERSION": str(made.version),
+        "PENSTOCK_MODEL_DIR": "/model",
+        "PENSTOCK_PORT": str(PORT),
+        "PENSTOCK_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "MLFLOW_TRACKING_URI": made.tracking_uri,
+        "HOME": "/tmp",  # noqa: S108 - the container's own emptyDir; its root is read-only
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def merge(generated: Any, partial: Any) -> Any:
+    """`partial` laid over `generated`: objects by key, lists of named objects by name, anything else replaced."""
+    if isinstance(generated, dict) and isinstance(partial, dict):
+        merged = dict(generated)
+        for key, value in partial.items():
+            merged[key] = merge(generated[key], value) if key in generated else copy.deepcopy(value)
+        return merged
+    if isinstance(generated, list) and isinstance(partial, list) and _named(generated) and _named(partial):
+        return merge_named(generated, partial)
+    return copy.deepcopy(partial)
+
+
+def merge_named(generated: Sequence[Json], partial: Sequence[Json]) -> list[Json]:
+    """Lists of objects with names: same names merged, new ones appended."""
+    over = {item["name"]: item for item in partial}
+    known = {item["name"] for item in generated}
+    kept = [merge(item, over[item["name"]]) if item["name"] in over else copy.deepcopy(item) for item in generated]
+    return kept + [copy.deepcopy(item) for item in partial if item["name"] not in known]
+
+
+def _named(items: Sequence[Any]) -> bool:
+    return bool(items) and all(isinstance(item, dict) and "name" in item for item in items)
