@@ -82,7 +82,7 @@ class EnvVar(base.Model):
     )
 
     name: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Name of the variable.")
-    value: str | None = Field(default=None, description="Its value.")
+    value: Annotated[str, Field(max_length=65536)] | None = Field(default=None, description="Its value.")
     value_from: base.Opaque | None = Field(
         default=None, description="Source of the value (configMapKeyRef, secretKeyRef, fieldRef), as in a container."
     )
