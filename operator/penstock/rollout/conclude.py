@@ -16,6 +16,8 @@ def conclude(pass_: draft.Draft) -> draft.Draft:
     """Set phase, message, conditions and the observed generation."""
     phase, message = _phase(pass_)
     conditions = [_keep_time(pass_, condition) for condition in _conditions(pass_, phase, message)]
+    if pass_.seen.wanted == world.RESOLVING:
+        conditions = _as_before(pass_, "ModelResolved", conditions)
     return pass_.update(phase=phase, message=message, conditions=conditions, observed_generation=pass_.meta.generation)
 
 
@@ -48,6 +50,12 @@ def _phase_at_rest(pass_: draft.Draft) -> tuple[Phase, str]:
     if pass_.hold is not None:
         return Phase.PAUSED, pass_.hold.message
     return Phase.HEALTHY, f"version {stable.model_version} serves"
+
+
+def _as_before(pass_: draft.Draft, name: str, conditions: list[Condition]) -> list[Condition]:
+    """The conditions with one as it was: a question on its way is no news."""
+    before = {known.type: known for known in pass_.status.conditions if known.type == name}
+    return [before.get(condition.type, condition) for condition in conditions]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ def _tell_resolution(pass_: draft.Draft) -> draft.Draft:
     """An event when the registry stops or starts answering, so that a person sees it beside the rollout."""
     wanted = pass_.seen.wanted
     before = next((known for known in pass_.status.conditions if known.type == "ModelResolved"), None)
-    if isinstance(wanted, world.Unresolved) and (before is None or before.reason != wanted.reason):
+    if (
+        isinstance(wanted, world.Unresolved)
+        and wanted != world.RESOLVING
+        and (before is None or before.reason != wanted.reason)
+    ):
         return pass_.warn(wanted.reason, wanted.message)
     return pass_

@@ -105,9 +105,8 @@ def _ready(pass_: draft.Draft) -> bool:
 def _wait_for_pods(pass_: draft.Draft) -> draft.Draft:
     workload = pass_.workload(pass_.candidate.name)
     why = f": {workload.failure.message}" if workload.failure else ""
-    return pass_.waiting_for(
-        f"{workload.ready} of {pass_.spec.server.replicas} pods of version {pass_.candidate.model_version} are ready{why}"
-    )
+    ready = f"{workload.ready} of {pass_.spec.server.replicas} pods"
+    return pass_.waiting_for(f"{ready} of version {pass_.candidate.model_version} are ready{why}")
 
 
 def _in_step(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...]) -> draft.Draft:

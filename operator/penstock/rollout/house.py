@@ -41,7 +41,7 @@ def keep(pass_: draft.Draft) -> draft.Draft:
 def _ensure(pass_: draft.Draft, name: str) -> draft.Draft:
     replicas = pass_.spec.server.replicas
     workload = pass_.seen.workloads.get(name)
-    if workload is None:
+    if workload is None or not workload.exists:
         wanted = pass_.seen.wanted
         new = wanted if isinstance(wanted, revision.Revision) and wanted.name == name else None
         return pass_.act(world.EnsureRevision(name, replicas, new))

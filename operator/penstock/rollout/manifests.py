@@ -147,7 +147,8 @@ def pod_template(owner: modeldeployment_status.Metadata, made: revision.Revision
             "volumes": [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
         },
     }
-    return merge(generated, made.server.get("template", {}))
+    merged: Json = merge(generated, made.server.get("template", {}))
+    return merged
 
 
 def _container(owner: modeldeployment_status.Metadata, made: revision.Revision, name: str, command: str) -> Json:
@@ -215,7 +216,7 @@ def _environment(owner: modeldeployment_status.Metadata, made: revision.Revision
         "PENSTOCK_PORT": str(PORT),
         "PENSTOCK_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "MLFLOW_TRACKING_URI": made.tracking_uri,
-        "HOME": "/tmp",  # noqa: S108 - the container's own emptyDir; its root is read-only
+        "HOME": "/tmp",  # noqa: S108
     }
     return [{"name": name, "value": value} for name, value in values.items()]
 

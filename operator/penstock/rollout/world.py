@@ -24,6 +24,10 @@ class Unresolved:
     retryable: bool = True
 
 
+RESOLVING = Unresolved("Resolving", "asking the registry which version is wanted")
+"""The answer is on its way: nothing is known, and nothing has changed."""
+
+
 @dataclass(frozen=True)
 class PodFailure:
     """What keeps the pods of a revision from serving; fatal if waiting cannot help."""
@@ -40,6 +44,8 @@ class Workload:
     replicas: int
     ready: int
     failure: PodFailure | None = None
+    exists: bool = True
+    """False where the cluster refused to make it (then `failure` says why)."""
 
 
 @dataclass(frozen=True)

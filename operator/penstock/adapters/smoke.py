@@ -1,0 +1,78 @@
+"""Asks a candidate's pod before anybody else does: straight to the pod, past the data plane."""
+
+import asyncio
+from dataclasses import dataclass
+
+import aiohttp
+
+from penstock import ports
+from penstock.api.v1alpha1 import modeldeployment
+
+TRIES = 3
+EXCERPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the pod answered."""
+
+    passed: bool
+    message: str
+
+
+class Smoke:
+    """Runs smoke tests with a client session of its own."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def run(self, endpoint: ports.Endpoint, test: modeldeployment.SmokeTestStep) -> Answer:
+        """Send the requests of the test, or the model's own input example; the first wrong answer ends it."""
+        address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+        base = f"http://{address}:{endpoint.port}"
+        limit = aiohttp.ClientTimeout(total=test.timeout_seconds)
+        requests = list(test.requests)
+        try:
+            if not requests:
+                example = await self._example(base, limit)
+                if example is None:
+                    return Answer(True, "the model has no input example, so readiness is all that was tested")
+                requests = [modeldeployment.SmokeRequest(body=example)]
+            for number, request in enumerate(requests, start=1):
+                problem = await self._ask(base, limit, request)
+                if problem is not None:
+                    return Answer(False, f"request {number} of {len(requests)} {problem}")
+        except TimeoutError:
+            return Answer(
+                False, f"no answer within {test.timeout_seconds} s; raise timeoutSeconds if the model is slow"
+            )
+        except aiohttp.ClientError as error:
+            return Answer(False, f"the pod does not answer: {error}")
+        what = "request was" if len(requests) == 1 else "requests were"
+        return Answer(True, f"{len(requests)} smoke {what} answered as expected")
+
+    async def _example(self, base: str, limit: aiohttp.ClientTimeout) -> str | None:
+        async with self._session.get(f"{base}/example", timeout=limit) as response:
+            if response.status == 404:
+                return None
+            response.raise_for_status()
+            return await response.text()
+
+    async def _ask(self, base: str, limit: aiohttp.ClientTimeout, request: modeldeployment.SmokeRequest) -> str | None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self._session.post(
+                    f"{base}/invocations",
+                    data=request.body.encode(),
+                    headers={"content-type": request.content_type},
+                    timeout=limit,
+                ) as response:
+                    text = await response.text(errors="replace")
+                    if response.status == request.expect_status:
+                        return None
+                    return f"was answered {response.status} instead of {request.expect_status}: {text[:EXCERPT]}"
+            except aiohttp.ClientConnectionError:
+                if attempt == TRIES:
+                    raise
+                await asyncio.sleep(attempt)
+        return None
