@@ -6,8 +6,9 @@ names those places.
 """
 
 import io
+import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import mlflow
 import numpy as np
+import orjson
 import pandas as pd
 from mlflow import exceptions
 from mlflow.protos import databricks_pb2
@@ -26,6 +28,7 @@ from penstock_runtime.answers import Answer, Outcome
 from penstock_runtime.model import Model
 
 _MLFLOW: Final = str(Path(mlflow.__file__).parent)
+_FLOATS: Final = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16))
 _MODEL_RAISED: Final = (
     "Encountered an unexpected error while evaluating the model. Verify"
     " that the serialized input Dataframe is compatible with the model for"
@@ -42,8 +45,8 @@ class Question:
     unwrapped: bool = False
 
 
-def read(body: bytes, content_type: str | None, model: Model) -> Question | Answer:
-    """Read a body as MLflow does; an Answer is the refusal."""
+def read(body: bytes | dict[str, Any], content_type: str | None, model: Model) -> Question | Answer:
+    """Read a body, or what JSON it is, as MLflow does; an Answer is the refusal."""
     try:
         return _read(body, content_type, model)
     except exceptions.MlflowException as error:
@@ -52,7 +55,7 @@ def read(body: bytes, content_type: str | None, model: Model) -> Question | Answ
         return crashed(f"The input can not be read: {error!r}", Outcome.BAD_REQUEST)
 
 
-def _read(body: bytes, content_type: str | None, model: Model) -> Question | Answer:
+def _read(body: Any, content_type: str | None, model: Model) -> Question | Answer:
     refusal = _unsupported(content_type)
     if refusal is not None:
         return refusal
@@ -108,15 +111,15 @@ def unfit(error: exceptions.MlflowException, data: Any, outcome: Outcome = Outco
     return refuse(error, outcome)
 
 
-def raised(error: BaseException, data: Any) -> Answer:
+def raised(error: BaseException, data: Any, outcome: Outcome = Outcome.MODEL_ERROR) -> Answer:
     """What `predict` raised, as MLflow's server answers it."""
     if isinstance(error, exceptions.MlflowException):
-        return unfit(error, data, Outcome.BAD_REQUEST if checking(error.__traceback__) else Outcome.MODEL_ERROR)
+        return unfit(error, data, Outcome.BAD_REQUEST if checking(error.__traceback__) else outcome)
     stack = "".join(traceback.format_exception(error))
     wrapped = exceptions.MlflowException(
         message=_MODEL_RAISED, error_code=databricks_pb2.BAD_REQUEST, stack_trace=stack
     )
-    return refuse(wrapped, Outcome.MODEL_ERROR)
+    return refuse(wrapped, outcome)
 
 
 def checking(trace: TracebackType | None) -> bool:
@@ -137,15 +140,46 @@ def crashed(message: str, outcome: Outcome) -> Answer:
 
 def write(predictions: Any, *, unwrapped: bool) -> Answer:
     """The predictions as MLflow writes them, NaN and Infinity as bare words included."""
-    text = io.StringIO()
     try:
-        if unwrapped:
-            scoring_server.unwrapped_predictions_to_json(predictions, text)
-        else:
-            scoring_server.predictions_to_json(predictions, text)
+        values = proto_json_utils._get_jsonable_obj(predictions, pandas_orient="records")  # noqa: SLF001
     except Exception as error:  # noqa: BLE001  # any type may come out of a model, and fail in any way
-        return crashed(f"The model's answer can not be written as JSON: {error!r}", Outcome.MODEL_ERROR)
-    return Answer(200, text.getvalue().encode(), Outcome.SUCCESS)
+        return _unwritable(error)
+    return _dump(values if unwrapped else {"predictions": values}, plain=_plain(predictions))
+
+
+def write_shares(predictions: Any, lengths: Sequence[int]) -> list[Answer]:
+    """One answer for each so many rows of the predictions, each as if it had been predicted alone."""
+    try:
+        values = proto_json_utils._get_jsonable_obj(predictions, pandas_orient="records")  # noqa: SLF001
+    except Exception as error:  # noqa: BLE001
+        return [_unwritable(error)] * len(lengths)
+    plain, start, answered = _plain(predictions), 0, []
+    for length in lengths:
+        answered.append(_dump({"predictions": values[start : start + length]}, plain=plain))
+        start += length
+    return answered
+
+
+def _plain(predictions: Any) -> bool:
+    """Whether orjson writes them as Python's encoder does: numbers, all of them finite."""
+    if not isinstance(predictions, np.ndarray):
+        return False
+    if predictions.dtype in _FLOATS:
+        return bool(np.isfinite(predictions).all())
+    return predictions.dtype.kind in "iub"
+
+
+def _dump(value: Any, *, plain: bool) -> Answer:
+    try:
+        # dumps, where MLflow has dump: the same text, by the encoder that is written in C
+        body = orjson.dumps(value) if plain else json.dumps(value, cls=proto_json_utils.NumpyEncoder).encode()
+    except Exception as error:  # noqa: BLE001
+        return _unwritable(error)
+    return Answer(200, body, Outcome.SUCCESS)
+
+
+def _unwritable(error: Exception) -> Answer:
+    return crashed(f"The model's answer can not be written as JSON: {error!r}", Outcome.MODEL_ERROR)
 
 
 def numbers(predictions: Any) -> np.ndarray | None:

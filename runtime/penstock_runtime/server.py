@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -82,7 +83,9 @@ async def _serve(settings: Settings) -> bool:
     workers = [batching.Worker(f"predict-{number}") for number in range(settings.limits.threads)]
     server = _Server(config, application, settings.limits.drain)
     loading = asyncio.create_task(_load(settings, application, workers, server))
-    await server.serve()
+    with _listen(settings) as listener:
+        _log.info("listening on port %d", listener.getsockname()[1])
+        await server.serve(sockets=[listener])
     if loading.done():
         loading.result()
     else:
@@ -90,6 +93,17 @@ async def _serve(settings: Settings) -> bool:
         return False
     stopped = [worker.stop(1.0) for worker in workers]
     return all(stopped)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise errors.Failure(
+            f"the server can not listen on {settings.host} port {settings.port}: {error.strerror}; "
+            "set PENSTOCK_PORT to a port that is free and above 1023"
+        ) from error
 
 
 async def _load(settings: Settings, application: app.App, workers: list[batching.Worker], server: _Server) -> None:
@@ -100,8 +114,11 @@ async def _load(settings: Settings, application: app.App, workers: list[batching
         """In the prediction thread, because some libraries want to be used where they were loaded."""
         try:
             result = _ready(settings)
-        except BaseException as error:  # noqa: BLE001  # carried over to the loop
-            loop.call_soon_threadsafe(loaded.set_exception, error)
+        except errors.Failure as failure:
+            loop.call_soon_threadsafe(loaded.set_exception, failure)
+        except BaseException as error:  # noqa: BLE001  # sys.exit in a model's module must not end the thread in silence
+            sentence = f"{settings.identity.title} cannot be loaded: {error!r}; correct the model's code"
+            loop.call_soon_threadsafe(loaded.set_exception, errors.Failure(sentence))
         else:
             loop.call_soon_threadsafe(loaded.set_result, result)
 
@@ -119,9 +136,9 @@ def _ready(settings: Settings) -> tuple[model.Model, engine.Engine]:
     """Load the model and let it predict its input example once."""
     title = settings.identity.title
     served = model.load(settings.model_directory, title)
-    predictor = engine.Engine(served)
+    predictor = engine.Engine(served, join=settings.limits.batch_size > 1)
     if served.example is not None:
-        (answer,) = predictor.answer([engine.Request(served.example, "application/json")]).answers
+        answer = predictor.rehearse(served.example)
         if answer.status != 200:
             said = errors.one_line(errors.Failure(answer.body.decode()))
             raise errors.Failure(
