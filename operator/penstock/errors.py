@@ -13,6 +13,9 @@ PenstockError                     everything below; carries a reason (CamelCase)
     |-- RegistryDenied            the registry refuses the credentials
     |-- CredentialsMissing        the Secret or a key in it does not exist
     |-- QueryInvalid              the metric store refuses the query
+    |-- Invalid                   the Kubernetes API finds the object invalid (400, 422)
+    |-- Denied                    the Kubernetes API refuses: permission, quota or policy (401, 403)
+    |-- Missing                   the Kubernetes API does not know the object (404)
     `-- Misconfigured             a setting that cannot work
 """
 
@@ -81,6 +84,18 @@ class CredentialsMissing(Final):
 
 class QueryInvalid(Final):
     """The metric store refuses the query."""
+
+
+class Invalid(Final):
+    """The Kubernetes API finds the object invalid (400, 422)."""
+
+
+class Denied(Final):
+    """The Kubernetes API refuses: permission, quota or policy (401, 403)."""
+
+
+class Missing(Final):
+    """The Kubernetes API does not know the object (404)."""
 
 
 class Misconfigured(Final):

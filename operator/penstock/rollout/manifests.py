@@ -23,6 +23,9 @@ REVISION_LABEL = "penstock.dev/revision"
 COMPONENT_LABEL = "penstock.dev/component"
 VERSION_ANNOTATION = "penstock.dev/model-version"
 
+ENTRY = "entry"
+"""Names the Service for callers where a revision would be named."""
+
 CREDENTIAL_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
@@ -164,7 +167,7 @@ def _container(owner: modeldeployment_status.Metadata, made: revision.Revision, 
             "runAsNonRoot": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "model", "mountPath": "/model"}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "model", "mountPath": "/model"}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
 
 

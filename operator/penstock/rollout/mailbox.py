@@ -1,0 +1,33 @@
+"""Answers that came in between passes, kept until a pass has taken them into the status.
+
+Lost in a crash, and that does no harm: whatever is missing is asked for again.
+"""
+
+import datetime
+from dataclasses import dataclass, field
+
+from penstock.rollout import world
+
+
+@dataclass
+class Mailbox:
+    """The answers for one object."""
+
+    measured: list[world.Measured] = field(default_factory=list)
+    asked_at: dict[tuple[world.StepId, str], datetime.datetime] = field(default_factory=dict)
+    smoke: world.SmokeResult | None = None
+    tagged: set[tuple[str, datetime.datetime]] = field(default_factory=set)
+    refused: dict[str, world.PodFailure] = field(default_factory=dict)
+
+    def last_measured(self, step: world.StepId | None) -> dict[str, datetime.datetime]:
+        """When each metric was last asked for in this stay in this step."""
+        return {metric: at for (asked, metric), at in self.asked_at.items() if asked == step}
+
+    def take(self, seen: world.Seen) -> None:
+        """Drop what the pass that saw `seen` has put into the status."""
+        self.measured = [measured for measured in self.measured if measured not in seen.measured]
+        self.tagged -= seen.tagged
+
+    def start_step(self, step: world.StepId | None) -> None:
+        """Forget what was asked in earlier steps."""
+        self.asked_at = {key: at for key, at in self.asked_at.items() if key[0] == step}
