@@ -94,6 +94,22 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SmokeAnswer:
+    """How a pod answered its smoke test."""
+
+    passed: bool
+    message: str
+
+
+class SmokeTester(Protocol):
+    """Asks a candidate's pod before anybody else does. Answers, and raises nothing."""
+
+    async def run(self, endpoint: Endpoint, test: modeldeployment.SmokeTestStep) -> SmokeAnswer:
+        """Send the requests of the test, or the model's own input example; the first wrong answer ends it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """A revision as the data plane sees it: its ready endpoints."""
 

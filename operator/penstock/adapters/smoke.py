@@ -1,7 +1,6 @@
 """Asks a candidate's pod before anybody else does: straight to the pod, past the data plane."""
 
 import asyncio
-from dataclasses import dataclass
 
 import aiohttp
 
@@ -12,21 +11,13 @@ TRIES = 3
 EXCERPT = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How the pod answered."""
-
-    passed: bool
-    message: str
-
-
 class Smoke:
     """Runs smoke tests with a client session of its own."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def run(self, endpoint: ports.Endpoint, test: modeldeployment.SmokeTestStep) -> Answer:
+    async def run(self, endpoint: ports.Endpoint, test: modeldeployment.SmokeTestStep) -> ports.SmokeAnswer:
         """Send the requests of the test, or the model's own input example; the first wrong answer ends it."""
         address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
         base = f"http://{address}:{endpoint.port}"
@@ -36,20 +27,22 @@ class Smoke:
             if not requests:
                 example = await self._example(base, limit)
                 if example is None:
-                    return Answer(True, "the model has no input example, so readiness is all that was tested")
+                    return ports.SmokeAnswer(
+                        True, "the model has no input example, so readiness is all that was tested"
+                    )
                 requests = [modeldeployment.SmokeRequest(body=example)]
             for number, request in enumerate(requests, start=1):
                 problem = await self._ask(base, limit, request)
                 if problem is not None:
-                    return Answer(False, f"request {number} of {len(requests)} {problem}")
+                    return ports.SmokeAnswer(False, f"request {number} of {len(requests)} {problem}")
         except TimeoutError:
-            return Answer(
+            return ports.SmokeAnswer(
                 False, f"no answer within {test.timeout_seconds} s; raise timeoutSeconds if the model is slow"
             )
         except aiohttp.ClientError as error:
-            return Answer(False, f"the pod does not answer: {error}")
+            return ports.SmokeAnswer(False, f"the pod does not answer: {error}")
         what = "request was" if len(requests) == 1 else "requests were"
-        return Answer(True, f"{len(requests)} smoke {what} answered as expected")
+        return ports.SmokeAnswer(True, f"{len(requests)} smoke {what} answered as expected")
 
     async def _example(self, base: str, limit: aiohttp.ClientTimeout) -> str | None:
         async with self._session.get(f"{base}/example", timeout=limit) as response:

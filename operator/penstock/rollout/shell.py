@@ -17,7 +17,6 @@ from typing import Any, Protocol, assert_never
 import pydantic
 
 from penstock import errors, ports
-from penstock.adapters import smoke
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.rollout import decide, gather, mailbox, manifests, meters, resolver, revision, world
 
@@ -102,7 +101,7 @@ class World:
     resolver: resolver.Resolver
     metrics: ports.MetricSource
     data_plane: ports.DataPlane
-    smoke: smoke.Smoke
+    smoke: ports.SmokeTester
     address: manifests.DataPlaneAddress
     meters: meters.Meters
     clock: Callable[[], datetime.datetime]
@@ -189,7 +188,10 @@ class Controller:
 
     def _publish(self, mdep: modeldeployment_status.ModelDeployment) -> None:
         key = ports.Key(mdep.metadata.namespace, mdep.metadata.name)
-        self._outside.data_plane.publish(gather.routed(mdep, self._outside.objects.children(key)))
+        try:
+            self._outside.data_plane.publish(gather.routed(mdep, self._outside.objects.children(key)))
+        except errors.Misconfigured as error:
+            logger.warning("not routed: %s", error.message, extra={"key": str(key)})
 
     def _gather(
         self, key: ports.Key, mdep: modeldeployment_status.ModelDeployment, now: datetime.datetime
