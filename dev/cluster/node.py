@@ -1,0 +1,169 @@
+"""A local cluster: brought up, looked at, repaired.
+
+Rule: `up` compares what is with what should be and does only what is missing. When the ground itself is gone (network
+namespace, cgroups, a reboot in between), everything that stood on it is ended first and started anew.
+"""
+
+import contextlib
+import dataclasses
+import json
+import time
+
+from dev.cluster import (
+    addons,
+    build,
+    cgroups,
+    components,
+    containerd,
+    daemons,
+    network,
+    pause,
+    pki,
+    prerequisites,
+    settings,
+    shell,
+    teardown,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """What is wrong with the cluster, in words; nothing when it is healthy."""
+
+    complaints: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        return not self.complaints
+
+
+def up(cluster: settings.Settings) -> None:
+    """Bring the cluster up, or repair it; returns at once when there is nothing to do."""
+    prerequisites.require_root()
+    started = time.monotonic()
+    with shell.locked(cluster.lock, why="it changes the same cluster"):
+        prerequisites.ensure(prerequisites.NODE, cni=True)
+        programs = build.binaries(cluster)
+        changed = _bring_up(cluster, programs)
+    shell.say(f"cluster {cluster.name} {'is up' if changed else 'was up already'} ({time.monotonic() - started:.1f} s)")
+
+
+def health(cluster: settings.Settings, programs: build.Binaries) -> Health:
+    """Look, change nothing."""
+    complaints: list[str] = []
+    if not network.healthy(cluster):
+        complaints.append(f"the network namespace {cluster.network_namespace} is missing or incomplete")
+    if not cgroups.exists(cluster):
+        complaints.append(f"the cgroups {cluster.cgroup} are missing")
+    if complaints or not cluster.admin_kubeconfig.exists():
+        return Health(tuple(complaints) or ("it was never brought up",))
+    complaints.extend(
+        f"{daemon.name} does not run as configured"
+        for daemon in components.all_daemons(cluster, programs)
+        if not daemons.running(cluster, daemon)
+    )
+    if not complaints:
+        complaints.extend(_serving(cluster, programs))
+    return Health(tuple(complaints))
+
+
+def _bring_up(cluster: settings.Settings, programs: build.Binaries) -> bool:
+    """Returns whether anything had to be done."""
+    _clear_stale(cluster)
+    pki.ensure(cluster)
+    components.write_configuration(cluster)
+    if health(cluster, programs).good:
+        return False
+    if not (network.healthy(cluster) and cgroups.exists(cluster)):
+        if daemons.recorded(cluster):
+            shell.say("  the network namespace or the cgroups are gone: starting the node anew")
+        teardown.stop_everything(cluster)
+    network.create(cluster)
+    cgroups.create(cluster)
+    shell.write(cluster.volatile / "boot", daemons.boot_id())
+    _start(cluster, programs)
+    addons.apply(cluster, programs)
+    shell.wait_until(
+        lambda: not _serving(cluster, programs),
+        seconds=90,
+        what="a Ready node and a serving CoreDNS",
+        hint=f"Logs: {cluster.logs}. kubelet's last words:\n{daemons.last_words(cluster, 'kubelet')}",
+        interval=0.5,
+    )
+    return True
+
+
+def _clear_stale(cluster: settings.Settings) -> None:
+    """/run is not always emptied by a reboot: what an earlier boot left there describes processes that are gone."""
+    boot = cluster.volatile / "boot"
+    if cluster.volatile.exists() and (not boot.exists() or boot.read_text() != daemons.boot_id()):
+        teardown.stop_everything(cluster)
+
+
+def _start(cluster: settings.Settings, programs: build.Binaries) -> None:
+    for daemon in components.all_daemons(cluster, programs):
+        if not daemons.ensure(cluster, daemon):
+            continue
+        shell.say(f"  started {daemon.name}")
+        match daemon.name:
+            case "containerd":
+                containerd.wait(cluster)
+                containerd.load(cluster, pause.archive(cluster.cache), pause.IMAGE)
+            case "kube-apiserver":
+                _wait_for_api(cluster, programs, daemon)
+            case _:
+                pass
+
+
+def _wait_for_api(cluster: settings.Settings, programs: build.Binaries, daemon: daemons.Daemon) -> None:
+    command = [*components.kubectl(cluster, programs), "--request-timeout=5s", "get", "--raw", "/readyz"]
+
+    def ready() -> bool:
+        for name in components.CONTROL_PLANE:
+            if daemons.pid_of(cluster, name) is None:
+                raise shell.ClusterError(
+                    f"{name} ended at its start. Its last words ({daemons.log_of(cluster, name)}):\n"
+                    f"{daemons.last_words(cluster, name)}\n"
+                    "If the data of an earlier cluster is damaged: `down`, then `up`."
+                )
+        return shell.attempt(command).returncode == 0
+
+    shell.wait_until(
+        ready,
+        seconds=90,
+        what="a ready API server",
+        hint=f"Last words ({daemons.log_of(cluster, daemon.name)}):\n{daemons.last_words(cluster, daemon.name)}",
+    )
+
+
+def _serving(cluster: settings.Settings, programs: build.Binaries) -> list[str]:
+    """What the API server, the node and CoreDNS say of themselves; empty when all is well."""
+    kubectl = [*components.kubectl(cluster, programs), "--request-timeout=5s"]
+    answer = shell.attempt(
+        [*kubectl, "get", f"node/{cluster.name}", "-n", "kube-system", "service/kube-dns", "-o", "json"]
+    )
+    complaints = []
+    if answer.returncode:
+        complaints.append(f"the API server says: {answer.stderr.strip()[-300:]}")
+    else:
+        items = json.loads(answer.stdout)["items"]
+        conditions = [one for item in items if item["kind"] == "Node" for one in item["status"]["conditions"]]
+        ready = [one for one in conditions if one["type"] == "Ready"]
+        if not ready or ready[0]["status"] != "True":
+            complaints.append(
+                f"node {cluster.name} is not Ready: {ready[0].get('message') if ready else 'no condition'}"
+            )
+    if not _dns_ready(cluster):
+        complaints.append("CoreDNS is not ready")
+    return complaints
+
+
+def _dns_ready(cluster: settings.Settings) -> bool:
+    """CoreDNS answers on 8181 when its watches are filled; bash's /dev/tcp needs no HTTP client in the namespace."""
+    script = (
+        "import urllib.request as r, sys;"
+        "sys.exit(r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8181/ready', timeout=3).status != 200)"
+    )
+    with contextlib.suppress(shell.ClusterError):
+        return shell.attempt([*network.inside(cluster), "python3", "-Sc", script], timeout=10).returncode == 0
+    return False
