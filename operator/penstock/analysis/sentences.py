@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from penstock.analysis import measurement
+from penstock.analysis import histogram, measurement
 from penstock.api.v1alpha1 import modeldeployment
-
-DEFAULT_QUANTILE = 0.99
 
 
 def above(metric: modeldeployment.Metric, measured: measurement.Value, limit: float) -> str:
@@ -95,7 +93,7 @@ def _measured(metric: modeldeployment.Metric, measured: measurement.Value, digit
         case modeldeployment.MetricType.ERROR_RATE:
             return f"{number} of requests failed"
         case modeldeployment.MetricType.LATENCY:
-            label = quantile_label(metric.quantile or DEFAULT_QUANTILE)
+            label = quantile_label(metric.quantile or histogram.DEFAULT_QUANTILE)
             of = "" if label == metric.name else f"{label} is "
             over = "" if measured.samples is None else f" over {measured.samples} requests"
             return f"{of}{number}{over}"

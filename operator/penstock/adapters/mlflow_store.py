@@ -1,0 +1,142 @@
+"""MLflow's own client for one registry, with the credentials, limits and manners of a server that has many.
+
+The client as it comes reads credentials, time-outs and retries from the environment of the process. Here every request
+is given its own: two time-outs, one retry, no redirect (it would carry a request, and its credentials, to a server
+nobody named), no cookie (the client shares one jar among all registries, whoever they belong to), no .netrc, and an
+answer of a sensible length.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs among our dependencies
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.store.model_registry import rest_store
+from mlflow.utils import proto_json_utils, rest_utils
+
+from penstock import errors, ports
+from penstock.adapters import transport
+
+_DENIED_HOST = b"Invalid Host header"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how large one exchange with a registry may be."""
+
+    connect_seconds: float = 3
+    read_seconds: float = 4
+    answer_bytes: int = 1 << 20
+
+
+class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
+    """MLflow's store over REST. Besides its own RestException it raises RegistryUnavailable and RegistryDenied."""
+
+    def __init__(self, registry: ports.RegistryAddress, limits: Limits) -> None:
+        self._address = transport.address(registry.tracking_uri)
+        self._limits = limits
+        given = registry.credentials
+        credentials = rest_utils.MlflowHostCreds(
+            self._address.uri,
+            username=given.username or self._address.username,
+            password=given.password or self._address.password,
+            token=given.token,
+        )
+        self._has_credentials = bool((credentials.username and credentials.password) or credentials.token)
+        super().__init__(lambda: credentials)
+
+    def _call_endpoint(self, api: Any, json_body: str, **_: Any) -> Any:
+        """One request; none of the calls used here gives the method that this one replaces further arguments."""
+        endpoint, method = self._get_endpoint_from_method(api)
+        try:
+            response = rest_utils.http_request(
+                self.get_host_creds(),
+                endpoint,
+                method,
+                max_retries=1,
+                backoff_factor=0,
+                backoff_jitter=0,
+                retry_codes=frozenset(),
+                raise_on_status=False,
+                respect_retry_after_header=False,
+                timeout=(self._limits.connect_seconds, self._limits.read_seconds),
+                allow_redirects=False,
+                stream=True,
+                auth=_as_prepared,
+                **{"params" if method == "GET" else "json": json.loads(json_body)},
+            )
+            content = transport.body(response, self._limits.answer_bytes)
+        except (MlflowException, requests.exceptions.RequestException, transport.TooLong) as error:
+            raise self._unavailable(self._why(error)) from error
+        self._check_status(response, content)
+        return self._parsed(response.status_code, content, self._get_response_from_method(api))
+
+    def _check_status(self, response: requests.Response, content: bytes) -> None:
+        status = response.status_code
+        if status in {401, 403}:
+            raise errors.RegistryDenied(f"the registry at {self._address} {self._denial(status, content)}")
+        if 300 <= status < 400:
+            raise self._unavailable(
+                f"it redirects to {_printable(response.headers.get('Location', ''))}: make that the tracking URI"
+            )
+        if status >= 500 or status in {408, 429}:
+            raise self._unavailable(f"it answers {transport.status_line(status)}")
+
+    def _denial(self, status: int, content: bytes) -> str:
+        answers = f"answers {transport.status_line(status)}"
+        if _DENIED_HOST in content:
+            return f"refuses this host name ({answers}): start it with --allowed-hosts naming it"
+        if not self._has_credentials:
+            return (
+                f"wants credentials ({answers}): name a Secret with MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in spec.model.registry.secretRef"
+            )
+        if status == 401:
+            return f"refuses the credentials ({answers}): correct the Secret named in spec.model.registry.secretRef"
+        return f"forbids this ({answers}): grant the user READ on the model, and EDIT so that verdicts become tags"
+
+    def _parsed(self, status: int, content: bytes, message: Any) -> Any:
+        try:
+            answer = json.loads(content)
+        except ValueError as error:
+            raise self._not_mlflow(status, "is not JSON") from error
+        if not isinstance(answer, dict):
+            raise self._not_mlflow(status, "is not a JSON object")
+        if status != 200:
+            if not isinstance(answer.get("error_code"), str):
+                raise self._not_mlflow(status, "is not an error of MLflow's")
+            raise RestException(answer)
+        try:
+            proto_json_utils.parse_dict(answer, message)
+        except (json_format.Error, TypeError, ValueError, AttributeError, KeyError) as error:
+            raise self._not_mlflow(status, "does not have MLflow's shape") from error
+        return message
+
+    def _not_mlflow(self, status: int, what: str) -> errors.RegistryUnavailable:
+        return self._unavailable(
+            f"its answer ({transport.status_line(status)}) {what}: check that the tracking URI leads to an MLflow "
+            "server, any path prefix included"
+        )
+
+    def _unavailable(self, why: str) -> errors.RegistryUnavailable:
+        return errors.RegistryUnavailable(f"the registry at {self._address} cannot be used: {why}")
+
+    @staticmethod
+    def _why(error: Exception) -> str:
+        return str(error) if isinstance(error, transport.TooLong) else transport.explain(error)
+
+
+def _as_prepared(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Authentication that adds nothing (its presence keeps .netrc out) and takes other registries' cookies away."""
+    request.headers.pop("Cookie", None)
+    return request
+
+
+def _printable(location: str) -> str:
+    """A redirect's target without what may be secret in it."""
+    try:
+        return transport.address(location).uri
+    except errors.Misconfigured:
+        return "another path" if location.startswith("/") else "nowhere"

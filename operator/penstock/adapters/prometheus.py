@@ -1,0 +1,211 @@
+"""Measurements from Prometheus: few questions for many rollouts, and an answer to everything that goes wrong.
+
+The client library runs in threads, with time-outs that it does not have by itself. Whatever happens becomes a
+measurement: `measure` raises nothing.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import requests
+import urllib3
+from prometheus_api_client import prometheus_connect
+
+from penstock import errors, ports
+from penstock.adapters import promql, sharing, transport
+from penstock.analysis import histogram, measurement
+from penstock.api.v1alpha1 import modeldeployment
+from penstock.api.v1alpha1.modeldeployment import MetricType
+
+_Grouped = Mapping[promql.Owner, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the adapter may use: seconds for parts of a call and for all of it, threads, bytes, answers kept."""
+
+    connect_seconds: float = 2
+    read_seconds: float = 5
+    total_seconds: float = 8
+    threads: int = 8
+    answer_bytes: int = 16 << 20
+    entries: int = 2000
+    fresh_seconds: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Prometheus' words about a query that it does not take."""
+
+    message: str
+
+
+class Prometheus:
+    """Implements `ports.MetricSource`."""
+
+    def __init__(self, url: str, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises Misconfigured if `url` (which may carry a user name and password) is not one."""
+        self._address = transport.address(url)
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._threads = transport.Threads("prometheus", self._limits.threads, self._limits.threads)
+        self._client = _client(self._address, self._limits)
+        self._grouped: dict[tuple[MetricType, int], sharing.Batches[_Grouped | measurement.Unavailable]] = {}
+        self._own: sharing.Shared[str, measurement.Measurement | _Refusal] = sharing.Shared(clock, self._limits.entries)
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._threads.close()
+        self._client.close()
+
+    async def measure(
+        self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
+    ) -> measurement.Measurement:
+        """One measurement of the candidate over the last `window_seconds`, at most a fraction of a second old."""
+        match metric.type:
+            case MetricType.PROMETHEUS:
+                return await self._measure_own(metric, subject, window_seconds)
+            case MetricType.ERROR_RATE | MetricType.LATENCY:
+                return await self._measure_built_in(metric, subject, window_seconds)
+            case _:
+                assert_never(metric.type)
+
+    async def _measure_built_in(
+        self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
+    ) -> measurement.Measurement:
+        window = promql.rung(window_seconds)
+        if window is None:
+            return measurement.NoData(f"the step has lasted less than {promql.LADDER[0]} s")
+        revision = subject.candidate
+        if not promql.is_safe(revision):
+            return measurement.Unavailable(f"{revision!r} is not the name of a revision")
+        grouped = await self._batches(metric.type, window).get(revision)
+        if isinstance(grouped, measurement.Unavailable):
+            return grouped
+        found = grouped.get((subject.namespace, subject.deployment, revision))
+        if metric.type is MetricType.ERROR_RATE:
+            return promql.error_rate(found, revision, window)
+        return promql.latency(found, revision, metric.quantile or histogram.DEFAULT_QUANTILE, window)
+
+    def _batches(self, kind: MetricType, window: int) -> sharing.Batches[_Grouped | measurement.Unavailable]:
+        batches = self._grouped.get((kind, window))
+        if batches is None:
+            batches = self._grouped[kind, window] = sharing.Batches(
+                lambda revisions: self._ask_grouped(kind, window, revisions),
+                clock=self._clock,
+                fresh_seconds=self._limits.fresh_seconds,
+            )
+        return batches
+
+    async def _ask_grouped(
+        self, kind: MetricType, window: int, revisions: Collection[str]
+    ) -> _Grouped | measurement.Unavailable:
+        query, label = (
+            (promql.answers(window, revisions), "outcome")
+            if kind is MetricType.ERROR_RATE
+            else (promql.durations(window, revisions), "le")
+        )
+        try:
+            return promql.by_owner(await self._query(query), label)
+        except errors.PenstockError as error:
+            return measurement.Unavailable(error.message)
+
+    async def _measure_own(
+        self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
+    ) -> measurement.Measurement:
+        if window_seconds < 1:
+            return measurement.NoData("the step has lasted less than 1 s")
+        if subject.stable is None and promql.compares_with_stable(metric):
+            return measurement.NoData("the query compares with {{stable}}, and there is no stable revision yet")
+        try:
+            query = promql.filled(metric, subject, window_seconds)
+        except errors.QueryInvalid as error:
+            return measurement.Unavailable(error.message)
+        answer = await self._own.get(query, lambda: self._ask_own(query), self._is_fresh)
+        if isinstance(answer, _Refusal):
+            return measurement.Unavailable(f"the query of metric {metric.name!r} is refused: {answer.message}")
+        return answer
+
+    def _is_fresh(self, _: measurement.Measurement | _Refusal, age: float) -> bool:
+        return age < self._limits.fresh_seconds
+
+    async def _ask_own(self, query: str) -> measurement.Measurement | _Refusal:
+        try:
+            return promql.number(await self._query(query))
+        except errors.QueryInvalid as error:
+            return _Refusal(error.message)
+        except errors.MetricsUnavailable as error:
+            return measurement.Unavailable(error.message)
+
+    async def _query(self, query: str) -> list[Any]:
+        """The result of an instant query. Raises MetricsUnavailable and QueryInvalid."""
+        limits = self._limits
+        try:
+            result = await self._threads.run(
+                self._address,
+                limits.total_seconds,
+                lambda: self._client.custom_query(query, params={"timeout": f"{limits.read_seconds:g}s"}),
+            )
+        except _Unwanted as answer:
+            if answer.status in {400, 422}:
+                raise errors.QueryInvalid(f"Prometheus says: {answer.said}") from answer
+            raise self._unavailable(f"it answers {transport.status_line(answer.status)}") from answer
+        except TimeoutError as error:
+            raise self._unavailable(f"no answer within {limits.total_seconds:g} s") from error
+        except transport.TooLong as error:
+            raise self._unavailable(f"{error}: narrow the query") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unavailable(_NOT_PROMETHEUS) from error
+        except requests.exceptions.RequestException as error:
+            raise self._unavailable(transport.explain(error)) from error
+        if not isinstance(result, list):
+            raise self._unavailable(_NOT_PROMETHEUS)
+        return result
+
+    def _unavailable(self, why: str) -> errors.MetricsUnavailable:
+        return errors.MetricsUnavailable(f"Prometheus at {self._address} cannot be asked: {why}")
+
+
+_NOT_PROMETHEUS = "its answer is not one of Prometheus': check that the address leads to its API, path prefix included"
+
+
+def _client(address: transport.Address, limits: Limits) -> prometheus_connect.PrometheusConnect:
+    """The library's client with what it lacks: time-outs, one quick retry, an end to long answers, typed refusals."""
+    session = requests.Session()
+    session.stream = True  # so that the hook reads the body, and no more of it than is sensible
+
+    def check(response: requests.Response, *_: Any, **__: Any) -> None:
+        content = transport.body(response, limits.answer_bytes)
+        if response.status_code != 200:
+            raise _Unwanted(response.status_code, content)
+        response._content = content  # noqa: SLF001  # requests offers no other way to hand a read body on
+
+    session.hooks["response"].append(check)
+    retry = urllib3.Retry(total=1, status=0, redirect=0, backoff_factor=0, respect_retry_after_header=False)
+    return prometheus_connect.PrometheusConnect(
+        address.uri,
+        session=session,
+        retry=retry,
+        auth=None if address.username is None else (address.username, address.password or ""),
+        timeout=(limits.connect_seconds, limits.read_seconds),
+    )
+
+
+class _Unwanted(Exception):
+    """An answer with a status other than 200."""
+
+    def __init__(self, status: int, content: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.said = transport.clipped(_error_of(content))
+
+
+def _error_of(content: bytes) -> str:
+    """Prometheus' own words in an answer that is an error."""
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return "nothing that explains it"

@@ -1,0 +1,207 @@
+"""Questions to Prometheus and what its answers mean. Pure.
+
+Built-in metrics are asked for by revision, many at once, over windows of a fixed ladder, so that neither the number of
+questions nor their cost follows the number of rollouts. `increase` needs two scrapes in the window: a window that is
+too short for that is no data, never zero.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from penstock import errors, ports
+from penstock.analysis import histogram, measurement
+from penstock.api.v1alpha1 import modeldeployment
+
+LADDER = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
+LONGEST_FILTER = 400
+
+Owner = tuple[str, str, str]
+"""Namespace, deployment, revision."""
+
+_SAFE = re.compile(r"[A-Za-z0-9]([-_A-Za-z0-9]*[A-Za-z0-9])?")
+_PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
+
+
+def rung(window_seconds: int) -> int | None:
+    """The longest window of the ladder that does not reach further back than this one."""
+    return max((step for step in LADDER if step <= window_seconds), default=None)
+
+
+def is_safe(value: str) -> bool:
+    """Whether a value can stand in a query, quoted or in a regular expression, and mean only itself."""
+    return _SAFE.fullmatch(value) is not None
+
+
+def answers(window_seconds: int, revisions: Collection[str]) -> str:
+    """Answers of the model in the window, by owner and outcome."""
+    matchers = f'outcome=~"success|model_error"{_of(revisions)}'
+    return (
+        "sum by (namespace, deployment, revision, outcome) "
+        f"(increase(penstock_requests_total{{{matchers}}}[{window_seconds}s]))"
+    )
+
+
+def durations(window_seconds: int, revisions: Collection[str]) -> str:
+    """Answer times in the window, by owner and bucket."""
+    matchers = f'le!=""{_of(revisions)}'
+    return (
+        "sum by (namespace, deployment, revision, le) "
+        f"(increase(penstock_request_duration_seconds_bucket{{{matchers}}}[{window_seconds}s]))"
+    )
+
+
+def _of(revisions: Collection[str]) -> str:
+    if len(revisions) > LONGEST_FILTER:
+        return ""
+    return f',revision=~"{"|".join(sorted(revisions))}"'
+
+
+def filled(metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int) -> str:
+    """The own query of a metric with its placeholders replaced. Raises QueryInvalid."""
+    values = {
+        "name": subject.deployment,
+        "namespace": subject.namespace,
+        "candidate": subject.candidate,
+        "stable": subject.stable or "",
+        "window": f"{window_seconds}s",
+    }
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1].strip()
+        if name not in values:
+            known = ", ".join(f"{{{{{key}}}}}" for key in values)
+            raise errors.QueryInvalid(
+                f"the query of metric {metric.name!r} has the unknown placeholder {match[0]}: use {known}"
+            )
+        if not is_safe(values[name]):
+            raise errors.QueryInvalid(
+                f"the query of metric {metric.name!r} cannot use {match[0]}: its value {values[name]!r} has characters "
+                "other than letters, digits, - and _"
+            )
+        return values[name]
+
+    return _PLACEHOLDER.sub(value, metric.query or "")
+
+
+def compares_with_stable(metric: modeldeployment.Metric) -> bool:
+    """Whether the own query of a metric speaks of stable."""
+    return any(match[1].strip() == "stable" for match in _PLACEHOLDER.finditer(metric.query or ""))
+
+
+def by_owner(result: Sequence[Any], label: str) -> dict[Owner, dict[str, float]]:
+    """The series of a grouped answer: numbers by owner and the value of `label`. Raises MetricsUnavailable.
+
+    A series without the labels of an owner is nobody's and is left out.
+    """
+    grouped: dict[Owner, dict[str, float]] = {}
+    try:
+        for series in result:
+            labels = series["metric"]
+            owner = (labels.get("namespace", ""), labels.get("deployment", ""), labels.get("revision", ""))
+            grouped.setdefault(owner, {})[labels.get(label, "")] = float(series["value"][1])
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise errors.MetricsUnavailable(
+            "Prometheus' answer is not a vector: check that its address leads to its API"
+        ) from error
+    return grouped
+
+
+def error_rate(outcomes: Mapping[str, float] | None, revision: str, window_seconds: int) -> measurement.Measurement:
+    """The share of answers that the model failed, from increases by outcome."""
+    if outcomes is None:
+        return _unseen(revision, window_seconds)
+    failed = outcomes.get("model_error", 0.0)
+    total = failed + outcomes.get("success", 0.0)
+    if not math.isfinite(total):
+        return measurement.Ambiguous(f"Prometheus counts {total} answers of revision {revision}, which is no number")
+    if round(total) == 0:
+        return _idle(revision, window_seconds)
+    return measurement.Value(failed / total, round(total))
+
+
+def latency(
+    counts: Mapping[str, float] | None, revision: str, quantile: float, window_seconds: int
+) -> measurement.Measurement:
+    """A quantile of the answer time in seconds, from increases by bucket."""
+    if counts is None:
+        return _unseen(revision, window_seconds)
+    try:
+        buckets = {float(bound): count for bound, count in counts.items()}
+    except ValueError:
+        buckets = {}
+    total = buckets.get(math.inf)
+    if total is None or len(buckets) < 2 or not all(math.isfinite(count) for count in buckets.values()):
+        return measurement.Ambiguous(
+            f"the buckets of penstock_request_duration_seconds of revision {revision} are incomplete "
+            f"(bounds: {', '.join(sorted(counts))}): scrape all of them"
+        )
+    found = histogram.quantile(quantile, buckets)
+    samples = round(max(buckets.values()))
+    if found is None or samples == 0:
+        return _idle(revision, window_seconds)
+    return measurement.Value(found.value, samples, found.at_least)
+
+
+def _unseen(revision: str, window_seconds: int) -> measurement.NoData:
+    return measurement.NoData(
+        f"Prometheus has not scraped revision {revision} twice in the last {window_seconds} s (it must scrape the "
+        "model pods, with honor_labels)"
+    )
+
+
+def _idle(revision: str, window_seconds: int) -> measurement.NoData:
+    return measurement.NoData(f"revision {revision} answered no request in the last {window_seconds} s")
+
+
+def number(result: Any) -> measurement.Measurement:
+    """What an own query answered, if it is one finite number: a scalar, or a vector of one series."""
+    match result:
+        case []:
+            return measurement.NoData("the query answers no series")
+        case [int() | float(), str(text)]:
+            return _finite(text)
+        case [{"value": [_, str(text)]}]:
+            return _finite(text)
+        case [{"values": _}, *_]:
+            return measurement.Ambiguous(
+                "the query answers a range, and a metric needs one number: use a function such as avg_over_time(…)"
+            )
+        case [{"histogram": _}, *_]:
+            return measurement.Ambiguous(
+                "the query answers a histogram, and a metric needs one number: use histogram_quantile(…)"
+            )
+        case [{"value": _}, {"value": _}, *_]:
+            return measurement.Ambiguous(_many(result))
+        case _:
+            return measurement.Ambiguous("the query answers neither a scalar nor a vector of one series")
+
+
+def _finite(text: str) -> measurement.Measurement:
+    try:
+        value = float(text)
+    except ValueError:
+        return measurement.Ambiguous(f"the query answers the text {text[:50]!r}, and a metric needs a number")
+    if math.isnan(value):
+        return measurement.Ambiguous("the query answers NaN, as a division of nothing by nothing does")
+    if math.isinf(value):
+        return measurement.Ambiguous(f"the query answers {text}, as a division by nothing does")
+    return measurement.Value(value)
+
+
+def _many(result: Sequence[Any]) -> str:
+    odd = sum(not _is_finite(series) for series in result)
+    besides = f" ({odd} of them not finite)" if odd else ""
+    return (
+        f"the query answers {len(result)} series{besides}, and a metric needs one: put sum(…) or max(…) around it, or "
+        "narrow it"
+    )
+
+
+def _is_finite(series: Any) -> bool:
+    match series:
+        case {"value": [_, str(text)]}:
+            return isinstance(_finite(text), measurement.Value)
+        case _:
+            return False
