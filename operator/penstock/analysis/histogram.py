@@ -28,11 +28,11 @@ def quantile(q: float, buckets: Mapping[float, float]) -> Quantile | None:
     raised to the count before, as Prometheus does.
     """
     bounds = sorted(buckets)
-    if len(bounds) < 2 or not math.isinf(bounds[-1]):
+    if len(bounds) < 2 or not math.isinf(bounds[-1]) or not all(map(math.isfinite, buckets.values())):
         return None
     counts = list(itertools.accumulate((buckets[bound] for bound in bounds), max))
     total = counts[-1]
-    if not (math.isfinite(total) and total > 0):
+    if total <= 0:
         return None
     rank = q * total
     index = next(index for index, count in enumerate(counts) if count >= rank)
