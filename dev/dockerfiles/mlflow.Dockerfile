@@ -7,7 +7,7 @@ RUN python3.11 -m venv --without-pip /opt/mlflow
 COPY requirements/mlflow-server.txt /src/requirements.txt
 # The numeric libraries carry 49 MB of their own tests, which nothing imports at run time.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3.11 -m pip --python /opt/mlflow/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+    python3.11 -m pip --python /opt/mlflow/bin/python install -q --no-compile --no-deps --require-hashes --only-binary :all: \
       -r /src/requirements.txt \
  && cd /opt/mlflow/lib/python3.11/site-packages \
  && find numpy pandas scipy sklearn pyarrow -type d -name tests -prune -exec rm -r {} + \
