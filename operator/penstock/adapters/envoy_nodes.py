@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import orjson
-
 from penstock.adapters import envoy_snapshot
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Key, Routed
@@ -47,9 +45,7 @@ def routes_of(bodies: Mapping[Key, envoy_snapshot.Body], domains: Mapping[Key, t
     """The answer that carries these virtual hosts and the one for unknown names."""
     ordered = dict(sorted(bodies.items()))
     hosts = [envoy_snapshot.virtual_host(key, domains[key], body.routes) for key, body in ordered.items()]
-    hosts.append(orjson.dumps(envoy_snapshot.unknown_host()))
-    head = orjson.dumps({"@type": envoy_snapshot.ROUTE_TYPE, "name": envoy_snapshot.ROUTE_CONFIGURATION})
-    resources = head[:-1] + b',"virtual_hosts":[' + b",".join(hosts) + b"]}"
+    resources = envoy_snapshot.route_configuration(hosts)
     named: frozenset[str] = frozenset().union(*(body.clusters for body in ordered.values()))
     return Routes(_version(resources), resources, ordered, {key: domains[key] for key in ordered}, named)
 

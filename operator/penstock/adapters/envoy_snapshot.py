@@ -367,6 +367,13 @@ def virtual_host(key: Key, domains: Sequence[str], body: bytes) -> bytes:
     return orjson.dumps(host)[:-1] + b',"routes":' + body + b"}"
 
 
+def route_configuration(hosts: Sequence[bytes]) -> bytes:
+    """The one route configuration around these virtual hosts and the one for unknown names, as JSON."""
+    head = {"@type": ROUTE_TYPE, "name": ROUTE_CONFIGURATION, "ignore_port_in_host_matching": True}
+    all_hosts = b",".join((*hosts, orjson.dumps(unknown_host())))
+    return orjson.dumps(head)[:-1] + b',"virtual_hosts":[' + all_hosts + b"]}"
+
+
 def unknown_host() -> dict[str, Any]:
     """The virtual host for every name that nobody has."""
     message = "No ModelDeployment answers to this host name: ask for http://<name>.<namespace>/, or list the name "
