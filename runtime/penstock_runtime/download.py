@@ -78,7 +78,8 @@ def _within(seconds: float, work: Callable[[], None], identity: Identity) -> Non
     if thread.is_alive():
         raise errors.Failure(
             f"{identity.title} was not downloaded within {seconds:g} s; look whether the artifact store is slow, "
-            "or raise PENSTOCK_DOWNLOAD_TIMEOUT_SECONDS"
+            "or raise PENSTOCK_DOWNLOAD_TIMEOUT_SECONDS",
+            passing=True,
         )
     if outcome:
         raise outcome[0]
@@ -102,7 +103,7 @@ def _fetch(settings: Settings, record: dict[str, str]) -> None:
         (incoming / _RECORD).write_text(json.dumps(record), encoding="utf-8")
         _publish(incoming, settings.model_directory)
     except OSError as error:
-        raise errors.Failure(_disk(settings, error)) from error
+        raise errors.Failure(_disk(settings, error), passing=True) from error
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -148,7 +149,7 @@ def _attempt(settings: Settings, what: str, action: Callable[[], Any]) -> Any:
         except Exception as error:
             sentence, passing = _explain(settings, what, error)
             if pause is None or not passing:
-                raise errors.Failure(sentence) from error
+                raise errors.Failure(sentence, passing=passing) from error
             print(errors.redact(f"{sentence}; trying again in {pause:g} s", settings.secrets), file=sys.stderr)
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")

@@ -11,10 +11,20 @@ from pathlib import Path
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]+@")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
 _LONGEST = 1500
+_FINAL = 65
+_TRY_AGAIN = 75
 
 
 class Failure(Exception):
-    """The process can not go on; its text is the sentence for the termination log."""
+    """The process can not go on; its text is the sentence for the termination log.
+
+    `code` is its exit code, after sysexits.h: 65, waiting will not help; 75, something outside is down and trying
+    again may help. The operator reads it: the first undoes a rollout at once, the second has until its deadline.
+    """
+
+    def __init__(self, sentence: str, *, passing: bool = False) -> None:
+        super().__init__(sentence)
+        self.code = _TRY_AGAIN if passing else _FINAL
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return server.run(chosen)
     except errors.Failure as failure:
         errors.report(str(failure), log, secrets)
-        return 1
+        return failure.code
 
 
 if __name__ == "__main__":
