@@ -4,7 +4,7 @@ PenstockError                     everything below; carries a reason (CamelCase)
 |-- Retryable                     may succeed later without anybody's doing
 |   |-- RegistryUnavailable       the registry cannot be reached, timed out or answered 5xx
 |   |-- MetricsUnavailable        the metric store cannot be reached, timed out or answered 5xx
-|   |-- ClusterUnavailable        the Kubernetes API answered 429, 5xx or not at all
+|   |-- ClusterUnavailable        the Kubernetes API answered 401, 429, 5xx or not at all
 |   `-- Conflict                  somebody wrote first: look again
 `-- Final                         needs a person
     |-- ModelNotFound             no such registered model
@@ -14,7 +14,7 @@ PenstockError                     everything below; carries a reason (CamelCase)
     |-- CredentialsMissing        the Secret or a key in it does not exist
     |-- QueryInvalid              the metric store refuses the query
     |-- Invalid                   the Kubernetes API finds the object invalid (400, 422)
-    |-- Denied                    the Kubernetes API refuses: permission, quota or policy (401, 403)
+    |-- Denied                    the Kubernetes API refuses: permission, quota or policy (403)
     |-- Missing                   the Kubernetes API does not know the object (404)
     `-- Misconfigured             a setting that cannot work
 """
@@ -51,7 +51,7 @@ class MetricsUnavailable(Retryable):
 
 
 class ClusterUnavailable(Retryable):
-    """The Kubernetes API answered 429, 5xx or not at all."""
+    """The Kubernetes API answered 401 (tokens are renewed), 429, 5xx or not at all."""
 
 
 class Conflict(Retryable):
@@ -91,7 +91,7 @@ class Invalid(Final):
 
 
 class Denied(Final):
-    """The Kubernetes API refuses: permission, quota or policy (401, 403)."""
+    """The Kubernetes API refuses: permission, quota or policy (403)."""
 
 
 class Missing(Final):

@@ -6,7 +6,6 @@ objects stay the dictionaries that watches deliver. Every request has a time-out
 
 import base64
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -17,9 +16,7 @@ from kubernetes.aio import config as login
 
 from penstock import errors
 from penstock.kube import resources
-from penstock.kube.resources import Obj, Resource
-
-logger = logging.getLogger(__name__)
+from penstock.kube.resources import Obj, Objs, Resource
 
 FIELD_MANAGER = "penstock"
 
@@ -79,28 +76,27 @@ class Cluster:
 
     async def list(
         self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> list[Obj]:
+    ) -> Objs:
         """All objects with these labels, of a namespace or of all. They carry apiVersion and kind."""
         names = {"apiVersion": resource.api_version, "kind": resource.kind}
         return [names | item for item in await self._pages(resource, namespace, labels, _JSON)]
 
     async def list_metadata(
         self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> list[Obj]:
+    ) -> Objs:
         """As `list`, but only the metadata of each object: far less to read for who compares versions."""
         return await self._pages(resource, namespace, labels, _METADATA_LIST)
 
     async def create_if_absent(self, obj: Obj) -> Obj:
         """Create the object, or answer the one that is there already."""
         resource, metadata = resources.of(obj), obj["metadata"]
-        while True:
+        try:
+            return await self.create(obj)
+        except errors.Conflict:
             found = await self.get(resource, metadata["namespace"], metadata["name"])
-            if found is not None:
-                return found
-            try:
-                return await self._call("POST", resource.path(metadata["namespace"]), body=obj)
-            except errors.Conflict:
-                logger.debug("created by somebody else meanwhile", extra={"object": metadata["name"]})
+            if found is None:
+                raise
+            return found
 
     async def create(self, obj: Obj) -> Obj:
         """Create the object; Conflict if there is one of that name."""
@@ -175,11 +171,11 @@ class Cluster:
 
     async def _pages(
         self, resource: Resource, namespace: str | None, labels: Mapping[str, str] | None, accept: str
-    ) -> list[Obj]:
+    ) -> Objs:
         query = {"limit": str(_PAGE)}
         if labels:
             query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        items: list[Obj] = []
+        items: Objs = []
         while True:
             page = await self._call("GET", resource.path(namespace), query=query, accept=accept)
             items += page.get("items") or []

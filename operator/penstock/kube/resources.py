@@ -9,6 +9,8 @@ from penstock.api.v1alpha1 import base, modeldeployment
 Obj = dict[str, Any]
 """An object as on the wire: JSON, camelCase."""
 
+Objs = list[Obj]
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
