@@ -187,7 +187,7 @@ def _download(owner: modeldeployment_status.Metadata, made: revision.Revision) -
 def _server(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
     container = _container(owner, made, "server", "serve")
     server = made.server
-    container["env"] = merge_named(container["env"], server.get("env", []))
+    container["env"] = merge_list(container["env"], server.get("env", []), "env")
     if server.get("envFrom"):
         container["envFrom"] = copy.deepcopy(server["envFrom"])
     if server.get("resources"):
@@ -224,25 +224,48 @@ def _environment(owner: modeldeployment_status.Metadata, made: revision.Revision
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def merge(generated: Any, partial: Any) -> Any:
-    """`partial` laid over `generated`: objects by key, lists of named objects by name, anything else replaced."""
+KEYS = {"volumeMounts": "mountPath", "ports": "containerPort"}
+"""What tells the objects of a list apart, where it is not the name."""
+
+WHOLE = frozenset({"env", "volumes", "volumeMounts"})
+"""Lists whose objects have one source each: the user's replaces ours."""
+
+HANDLERS = frozenset({"httpGet", "exec", "tcpSocket", "grpc"})
+"""A probe has one of these."""
+
+
+def merge(generated: Any, partial: Any, name: str = "") -> Any:
+    """`partial` laid over `generated`: objects by key, lists of keyed objects by that, anything else replaced.
+
+    `name` is the field that holds them.
+    """
     if isinstance(generated, dict) and isinstance(partial, dict):
-        merged = dict(generated)
+        replaced = HANDLERS - partial.keys() if HANDLERS & partial.keys() else frozenset()
+        merged = {key: value for key, value in generated.items() if key not in replaced}
         for key, value in partial.items():
-            merged[key] = merge(generated[key], value) if key in generated else copy.deepcopy(value)
+            merged[key] = merge(generated[key], value, key) if key in generated else copy.deepcopy(value)
         return merged
-    if isinstance(generated, list) and isinstance(partial, list) and _named(generated) and _named(partial):
-        return merge_named(generated, partial)
+    if _keyed(generated, name) and _keyed(partial, name):
+        return merge_list(generated, partial, name)
     return copy.deepcopy(partial)
 
 
-def merge_named(generated: Sequence[Json], partial: Sequence[Json]) -> list[Json]:
-    """Lists of objects with names: same names merged, new ones appended."""
-    over = {item["name"]: item for item in partial}
-    known = {item["name"] for item in generated}
-    kept = [merge(item, over[item["name"]]) if item["name"] in over else copy.deepcopy(item) for item in generated]
-    return kept + [copy.deepcopy(item) for item in partial if item["name"] not in known]
+def merge_list(generated: Sequence[Json], partial: Sequence[Json], name: str) -> list[Json]:
+    """Lists of keyed objects: same keys merged or replaced, new ones appended."""
+    key = KEYS.get(name, "name")
+    over = {item[key]: item for item in partial}
+    known = {item[key] for item in generated}
+    kept = [_laid_over(item, over.get(item[key]), name) for item in generated]
+    return kept + [copy.deepcopy(item) for item in partial if item[key] not in known]
 
 
-def _named(items: Sequence[Any]) -> bool:
-    return bool(items) and all(isinstance(item, dict) and "name" in item for item in items)
+def _laid_over(item: Json, over: Json | None, name: str) -> Json:
+    if over is None or name in WHOLE:
+        return copy.deepcopy(item if over is None else over)
+    merged: Json = merge(item, over)
+    return merged
+
+
+def _keyed(items: Any, name: str) -> bool:
+    key = KEYS.get(name, "name")
+    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) and key in item for item in items)
