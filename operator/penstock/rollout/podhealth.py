@@ -62,6 +62,8 @@ def _of_container(container: Mapping[str, Any]) -> Iterator[world.PodFailure]:
         return
     said = (ended.get("message") or "").strip()
     restarts = container.get("restartCount", 0)
+    if container.get("ready") and restarts <= CRASHES_TOLERATED:
+        return
     if code == EXIT_FINAL:
         yield world.PodFailure("ModelNotLoadable", said or f"container {name} cannot load the model", fatal=True)
     elif code == EXIT_RETRY:
