@@ -22,7 +22,7 @@ def steps_of(spec: modeldeployment.ModelDeploymentSpec, *, has_stable: bool) -> 
 
 def fingerprint(steps: Sequence[modeldeployment.Step]) -> str:
     """Hash of a plan; a step's index has a meaning only together with it."""
-    return revision.digest([step.to_wire() for step in steps])
+    return revision.digest([revision.words(step) for step in steps])
 
 
 def kind_at(steps: Sequence[modeldeployment.Step], index: int) -> str:

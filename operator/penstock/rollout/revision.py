@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock import ports
-from penstock.api.v1alpha1 import modeldeployment
+from penstock.api.v1alpha1 import base, modeldeployment
 
 HASH_LENGTH = 10
 
@@ -74,6 +74,11 @@ def digest(value: object, length: int = HASH_LENGTH) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def words(part: base.Model) -> dict[str, Any]:
+    """What people wrote: all but the defaults, so that a field that a later release adds changes no hash."""
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
 def server_template(server: modeldeployment.Server) -> dict[str, Any]:
     """The part of `spec.server` that belongs to a revision: all but the number of pods."""
     wire = server.to_wire()
@@ -85,13 +90,12 @@ def render(
     spec: modeldeployment.ModelDeploymentSpec, resolved: ports.ModelVersion, defaults: Defaults, tracking_uri: str
 ) -> Revision:
     """The revision that `spec` asks for now that its model is resolved to a version."""
-    server = server_template(spec.server)
     own_registry = spec.model.registry
     identity = {
         "model": resolved.name,
         "version": resolved.version,
-        "registry": own_registry.to_wire() if own_registry else None,
-        "server": {name: value for name, value in server.items() if value not in ({}, [])},
+        "registry": words(own_registry) if own_registry else None,
+        "server": _without(words(spec.server), "replicas"),
     }
     secret = own_registry.secret_ref.name if own_registry and own_registry.secret_ref else None
     if own_registry is None:
@@ -104,17 +108,26 @@ def render(
         credentials_secret=secret,
         image=spec.server.image or defaults.image,
         image_pull_policy=spec.server.image_pull_policy or defaults.image_pull_policy,
-        server=server,
+        server=server_template(spec.server),
     )
 
 
 def fingerprint(spec: modeldeployment.ModelDeploymentSpec) -> str:
     """Hash of the parts of a spec whose change gives a rolled-back revision another chance.
 
-    Scaling, pausing and pinning are not among them: they say nothing about the version.
+    Scaling, pausing, pinning and how often the alias is looked up are not among them: they say nothing about the
+    version.
     """
-    server = server_template(spec.server)
-    rollout = spec.rollout.to_wire()
+    rollout = words(spec.rollout)
     return digest(
-        {"model": spec.model.to_wire(), "server": server, "steps": rollout["steps"], "analysis": rollout["analysis"]}
+        {
+            "model": _without(words(spec.model), "pollSeconds"),
+            "server": _without(words(spec.server), "replicas"),
+            "steps": rollout.get("steps"),
+            "analysis": rollout.get("analysis"),
+        }
     )
+
+
+def _without(wire: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in wire.items() if key != name}
