@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
-from penstock.rollout import commands, draft, revision
+from penstock.rollout import commands, draft, revision, world
 
 Guard = Callable[[draft.Draft, revision.Revision], draft.Hold | None]
 
@@ -35,14 +35,25 @@ def start_or_rest(pass_: draft.Draft) -> draft.Draft:
     """Start the rollout of the wanted revision, or say why there is none."""
     wanted = pass_.seen.wanted
     if not isinstance(wanted, revision.Revision):
-        return pass_
+        return _hold_on(pass_) if wanted == world.RESOLVING else pass_
     pass_ = forgive(pass_, wanted)
     if wanted.name == pass_.stable_name:
         return pass_
     hold = next((hold for guard in GUARDS if (hold := guard(pass_, wanted)) is not None), None)
     if hold is not None:
         return pass_.held(hold.reason, hold.message)
+    broken = pass_.workload(wanted.name).failure
+    if broken is not None and broken.fatal:
+        return pass_.act(world.RemoveRevision(wanted.name))  # left by an earlier try, which they must not fail again
     return start(pass_, wanted)
+
+
+def _hold_on(pass_: draft.Draft) -> draft.Draft:
+    """Keep what was said before the operator started: a question on its way is no news."""
+    ready = next((known for known in pass_.status.conditions if known.type == "Ready"), None)
+    if pass_.status.phase is not modeldeployment_status.Phase.PAUSED or ready is None:
+        return pass_
+    return pass_.held(ready.reason, pass_.status.message)
 
 
 def forgive(pass_: draft.Draft, wanted: revision.Revision) -> draft.Draft:
@@ -72,6 +83,7 @@ def start(pass_: draft.Draft, wanted: revision.Revision) -> draft.Draft:
         started_at=pass_.now,
         waiting_since=pass_.now,
     )
+    pass_ = commands.forget(pass_, wanted.name, (commands.Verb.PROMOTE, commands.Verb.SKIP_STEP, commands.Verb.ABORT))
     instead = f" instead of version {pass_.status.stable.model_version}" if pass_.status.stable else ""
     return (
         pass_.update(candidate=candidate, step=None, verdicts=[], failure=None)

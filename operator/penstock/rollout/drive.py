@@ -1,6 +1,7 @@
 """The pass of a ModelDeployment that has a candidate: stop it, hold it, or take it one step further."""
 
 import datetime
+from typing import Any
 
 from penstock.analysis import verdict
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
@@ -23,15 +24,19 @@ def drive(pass_: draft.Draft) -> draft.Draft:
 
 
 def _watch_readiness(pass_: draft.Draft) -> draft.Draft:
-    """Keep since when the candidate's pods are not ready; the progress deadline counts from there."""
-    candidate = pass_.candidate
+    """Keep since when the candidate's pods are not ready; the progress deadline counts from there.
+
+    A step begins with all pods ready; one that has begun goes on with any.
+    """
+    candidate, step = pass_.candidate, pass_.status.step
     ready = pass_.workload(candidate.name).ready
+    begun = step is not None and step.started_at is not None
     since = candidate.waiting_since
     if ready >= pass_.spec.server.replicas:
         since = None
-    elif ready == 0 and since is None:
+    elif since is None and (ready == 0 or not begun):
         since = pass_.now
-    if since is not None:
+    if since is not None and pass_.status.failure is None:
         pass_ = pass_.wake(since + datetime.timedelta(seconds=pass_.spec.rollout.progress_deadline_seconds))
     if since == candidate.waiting_since:
         return pass_
@@ -40,23 +45,20 @@ def _watch_readiness(pass_: draft.Draft) -> draft.Draft:
 
 def _obey(pass_: draft.Draft) -> draft.Draft:
     """Act on promote, skip-step and retry; abort is one of the stops."""
-    name = pass_.candidate.name
+    name, failure = pass_.candidate.name, pass_.status.failure
     promote = commands.given(pass_, commands.Verb.PROMOTE, name)
-    if promote is not None and promote.argument is None:
+    if promote is not None and promote.to_the_end:
         return _promote_fully(pass_, promote)
     retry = commands.given(pass_, commands.Verb.RETRY, name)
-    failure = pass_.status.failure
     if retry is not None and failure is not None and failure.held:
-        again = pass_.candidate.model_copy(update={"started_at": pass_.now})
-        pass_ = commands.handled(pass_, retry).update(failure=None, step=None, verdicts=[], candidate=again)
-        return pass_.tell("Retry", f"revision {name} starts over at the first step")
-    skip = commands.given(pass_, commands.Verb.SKIP_STEP, name)
-    for command in (promote, skip):
-        step = pass_.status.step
-        if command is not None and step is not None and command.index == step.index and failure is None:
-            steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
-            if step.index < len(steps):
-                return enter(commands.handled(pass_, command), steps, step.index + 1)
+        return _start_over(pass_, retry)
+    steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
+    step = pass_.status.step
+    if step is None or failure is not None or step.plan != plan.fingerprint(steps):
+        return pass_
+    for command in (promote, commands.given(pass_, commands.Verb.SKIP_STEP, name)):
+        if command is not None and command.index == step.index < len(steps):
+            return enter(commands.handled(pass_, command), steps, step.index + 1)
     return pass_
 
 
@@ -65,9 +67,24 @@ def _promote_fully(pass_: draft.Draft, command: commands.Command) -> draft.Draft
     if failure is not None and not failure.held:
         return pass_
     steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
-    fast = pass_.candidate.model_copy(update={"fast": True})
-    pass_ = commands.handled(pass_, command).update(candidate=fast, failure=None)
+    pass_ = _with_new_deadline(commands.handled(pass_, command).update(failure=None), fast=True)
     return enter(pass_, steps, len(steps))
+
+
+def _start_over(pass_: draft.Draft, command: commands.Command) -> draft.Draft:
+    """Take a held candidate to its first step again, with new pods if the ones it has are beyond hope."""
+    name, broken = pass_.candidate.name, pass_.workload(pass_.candidate.name).failure
+    if broken is not None and broken.fatal:
+        return pass_.act(world.RemoveRevision(name))
+    pass_ = commands.forget(commands.handled(pass_, command), name, commands.Verb)
+    pass_ = _with_new_deadline(pass_, fast=False, started_at=pass_.now).update(failure=None, step=None, verdicts=[])
+    return pass_.tell("Retry", f"revision {name} starts over at the first step")
+
+
+def _with_new_deadline(pass_: draft.Draft, **changes: Any) -> draft.Draft:
+    """The candidate changed, and its pods given the whole time to become ready."""
+    waiting_since = None if pass_.candidate.waiting_since is None else pass_.now
+    return pass_.update(candidate=pass_.candidate.model_copy(update={"waiting_since": waiting_since, **changes}))
 
 
 def enter(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], index: int) -> draft.Draft:
@@ -80,8 +97,10 @@ def enter(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], index: in
 def _go_on(pass_: draft.Draft) -> draft.Draft:
     steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
     step = pass_.status.step
-    if step is None or step.plan != plan.fingerprint(steps):
+    if step is None:
         return enter(pass_, steps, 0)
+    if step.plan != plan.fingerprint(steps):
+        return _change_plan(pass_, steps)
     if pass_.spec.route.pin is modeldeployment.Pin.STABLE and pass_.status.stable is not None:
         pass_ = end.route(pass_, Split(stable=pass_.stable_name))
         return pass_.held("Pinned", "route.pin sends everything to stable; remove it to go on")
@@ -96,8 +115,15 @@ def _go_on(pass_: draft.Draft) -> draft.Draft:
     return _in_step(pass_, steps)
 
 
+def _change_plan(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...]) -> draft.Draft:
+    """The steps were edited: start over, unless a person has already sent the candidate past all of them."""
+    by_index = (commands.Verb.PROMOTE, commands.Verb.SKIP_STEP)
+    pass_ = commands.forget(pass_, pass_.candidate.name, by_index)
+    return enter(pass_, steps, len(steps) if pass_.candidate.fast else 0)
+
+
 def _ready(pass_: draft.Draft) -> bool:
-    """All pods for a step that has not begun; any pod to keep one going that has."""
+    """Whether the wait for pods is over, and there is one to send requests to."""
     candidate = pass_.candidate
     return candidate.waiting_since is None and pass_.workload(candidate.name).ready > 0
 
@@ -120,17 +146,18 @@ def _in_step(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...]) -> dra
     current = steps[step.index]
     pass_ = pass_.waiting_for(plan.describe(steps, step.index))
     if current.smoke_test is not None:
-        return _smoke(pass_, steps, step.index, current.smoke_test)
+        return _smoke(pass_, steps, world.StepId(pass_.candidate.name, step.index, step.started_at), current.smoke_test)
     pass_ = measuring.ask(pass_, stops.checks_of(pass_))
     if pass_.spec.rollout.paused:
         return pass_.held("Paused", "rollout.paused holds the rollout; set it to false to go on")
     seconds = plan.hold_seconds(current)
     if seconds is None:
-        go_on = f"penstock.dev/promote={pass_.candidate.name}"
+        next_step = commands.suggestion(pass_, commands.Verb.PROMOTE, pass_.candidate.name, step.index)
+        all_the_way = commands.suggestion(pass_, commands.Verb.PROMOTE, pass_.candidate.name)
         return pass_.held(
             "WaitingForPromotion",
             f"{plan.describe(steps, step.index)}: to go on, kubectl annotate mdep {pass_.meta.name} --overwrite "
-            f"{go_on}/{step.index} (the next step) or {go_on} (all the way)",
+            f"{next_step} (the next step) or {all_the_way} (all the way)",
         )
     return _finish(pass_, steps, current, (step.started_at or pass_.now) + datetime.timedelta(seconds=seconds))
 
@@ -151,11 +178,11 @@ def _finish(
 
 
 def _smoke(
-    pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], index: int, test: modeldeployment.SmokeTestStep
+    pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], step: world.StepId, test: modeldeployment.SmokeTestStep
 ) -> draft.Draft:
     if pass_.spec.rollout.paused:
         return pass_.held("Paused", "rollout.paused holds the rollout; set it to false to go on")
-    result, step = pass_.seen.smoke, stops.smoke_id(pass_, index)
+    result = pass_.seen.smoke
     if result is not None and result.step == step and result.passed:
-        return enter(pass_.tell("SmokeTestPassed", result.message), steps, index + 1)
+        return enter(pass_.tell("SmokeTestPassed", result.message), steps, step.index + 1)
     return pass_.act(world.RunSmokeTest(step, test))

@@ -24,6 +24,7 @@ def begin_undo(pass_: draft.Draft, stop: stops.Stop) -> draft.Draft:
     """Record why the rollout ends; from now on nothing but the undo happens to this candidate."""
     if stop.command is not None:
         pass_ = commands.handled(pass_, stop.command)
+    pass_ = commands.forget(pass_, pass_.candidate.name, (commands.Verb.RETRY,))
     earlier = pass_.status.failure
     held = (
         stop.outcome in {Outcome.ROLLED_BACK, Outcome.REJECTED}
@@ -57,11 +58,11 @@ def undo(pass_: draft.Draft) -> draft.Draft:
         )
     pass_ = route(pass_, Split(stable=pass_.stable_name))
     if failure.held:
-        name = pass_.candidate.name
+        verbs = (commands.Verb.RETRY, commands.Verb.PROMOTE, commands.Verb.ABORT)
+        retry, promote, abort = (commands.suggestion(pass_, verb, pass_.candidate.name) for verb in verbs)
         return pass_.held(
             failure.reason,
-            f"{failure.message}. The candidate is kept without traffic: annotate penstock.dev/retry={name}, "
-            f"penstock.dev/promote={name} or penstock.dev/abort={name}",
+            f"{failure.message}. The candidate is kept without traffic: annotate {retry}, {promote} or {abort}",
         )
     if pass_.seen.applied != pass_.status.split:
         return pass_.waiting_for(f"{failure.message}. Sending all traffic back to stable")
@@ -79,9 +80,8 @@ def _ended(pass_: draft.Draft, failure: modeldeployment_status.Failure) -> draft
     message = failure.message
     rejected = pass_.status.rejected
     if failure.outcome in REJECTING:
-        message = (
-            f"{message}. To try it again, annotate penstock.dev/retry={candidate.name}, or move the alias away and back"
-        )
+        retry = commands.suggestion(pass_, commands.Verb.RETRY, candidate.name)
+        message = f"{message}. To try it again, annotate {retry}, or move the alias away and back"
         rejected = modeldeployment_status.Rejected(
             revision=candidate.name,
             fingerprint=revision.fingerprint(pass_.spec),

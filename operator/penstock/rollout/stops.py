@@ -32,10 +32,7 @@ def _aborted(pass_: draft.Draft) -> Stop | None:
     command = commands.given(pass_, commands.Verb.ABORT, pass_.candidate.name)
     if command is None:
         return None
-    again = (
-        f"to try it again: kubectl annotate mdep {pass_.meta.name} --overwrite penstock.dev/retry={command.revision}"
-    )
-    return Stop("Aborted", f"aborted by annotation; {again}", Outcome.ABORTED, command)
+    return Stop("Aborted", "aborted by annotation", Outcome.ABORTED, command)
 
 
 def _superseded(pass_: draft.Draft) -> Stop | None:
@@ -74,11 +71,11 @@ def _too_late(pass_: draft.Draft) -> Stop | None:
 def _smoke_failed(pass_: draft.Draft) -> Stop | None:
     result = pass_.seen.smoke
     step = pass_.status.step
-    if result is None or step is None or result.passed:
+    if result is None or step is None or step.started_at is None or result.passed:
         return None
-    if result.step != smoke_id(pass_, step.index):
+    if result.step != world.StepId(pass_.candidate.name, step.index, step.started_at):
         return None
-    return Stop("SmokeTestFailed", f"the smoke test failed: {result.message}", Outcome.REJECTED)
+    return Stop("SmokeTestFailed", f"the smoke test failed: {result.message}", failed_outcome(pass_))
 
 
 def _metric_failed(pass_: draft.Draft) -> Stop | None:
@@ -92,11 +89,6 @@ def _metric_failed(pass_: draft.Draft) -> Stop | None:
 
 
 CHECKS: Sequence[Check] = (_aborted, _superseded, _pods_broken, _too_late, _smoke_failed, _metric_failed)
-
-
-def smoke_id(pass_: draft.Draft, index: int) -> world.StepId:
-    """Names this candidate's smoke test at this index, apart from one that an earlier try of the same revision ran."""
-    return world.StepId(pass_.candidate.name, index, pass_.candidate.started_at)
 
 
 def checks_of(pass_: draft.Draft) -> tuple[modeldeployment.Metric, ...]:
