@@ -15,10 +15,12 @@ from penstock.rollout import draft, revision, world
 def conclude(pass_: draft.Draft) -> draft.Draft:
     """Set phase, message, conditions and the observed generation."""
     phase, message = _phase(pass_)
-    conditions = [_keep_time(pass_, condition) for condition in _conditions(pass_, phase, message)]
-    if pass_.seen.wanted == world.RESOLVING:
+    resolving = pass_.seen.wanted == world.RESOLVING  # then what this generation wants is not known yet
+    generation = pass_.status.observed_generation if resolving else pass_.meta.generation
+    conditions = [_keep_time(pass_, condition, generation) for condition in _conditions(pass_, phase, message)]
+    if resolving:
         conditions = _as_before(pass_, "ModelResolved", conditions)
-    return pass_.update(phase=phase, message=message, conditions=conditions, observed_generation=pass_.meta.generation)
+    return pass_.update(phase=phase, message=message, conditions=conditions, observed_generation=generation)
 
 
 def _phase(pass_: draft.Draft) -> tuple[Phase, str]:
@@ -43,6 +45,8 @@ def _phase_at_rest(pass_: draft.Draft) -> tuple[Phase, str]:
         if pass_.hold is not None:
             return Phase.PAUSED, pass_.hold.message
         return Phase.PENDING, wanted.message if isinstance(wanted, world.Unresolved) else "about to start"
+    if isinstance(wanted, revision.Revision) and wanted.name != stable.name and pass_.hold is None:
+        return Phase.PROGRESSING, f"version {wanted.version} is about to be rolled out"
     if stable.ready_replicas == 0:
         failure = pass_.workload(stable.name).failure
         why = f": {failure.message}" if failure else ""
@@ -122,7 +126,7 @@ def _resolved(pass_: draft.Draft) -> _Said:
     return _Said("ModelResolved", status, wanted.reason, wanted.message)
 
 
-def _keep_time(pass_: draft.Draft, said: _Said) -> Condition:
+def _keep_time(pass_: draft.Draft, said: _Said, generation: int | None) -> Condition:
     before = next((known for known in pass_.status.conditions if known.type == said.type), None)
     since: datetime.datetime = pass_.now
     if before is not None and before.status == said.status:
@@ -133,5 +137,5 @@ def _keep_time(pass_: draft.Draft, said: _Said) -> Condition:
         reason=said.reason,
         message=said.message,
         last_transition_time=since,
-        observed_generation=pass_.meta.generation,
+        observed_generation=generation,
     )
