@@ -5,10 +5,8 @@ A pass asks `current` and gets the last answer at once; an answer that is too ol
 """
 
 import asyncio
-import base64
-import binascii
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from penstock import errors, ports
@@ -16,7 +14,7 @@ from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.rollout import revision, world
 
 ReadSecret = Callable[[str, str], Awaitable[dict[str, str] | None]]
-"""Namespace and name -> the Secret's data (base64 values as stored), or None if it does not exist."""
+"""Namespace and name -> the Secret's decoded data, or None if it does not exist."""
 
 Wanted = revision.Revision | world.Unresolved
 
@@ -147,20 +145,15 @@ class Resolver:
             self._on_change(key)
 
 
-def credentials(secret: str, data: dict[str, str]) -> ports.Credentials:
-    """The credentials in a Secret's data.
+def credentials(secret: str, data: Mapping[str, str]) -> ports.Credentials:
+    """The credentials in a Secret's decoded data.
 
     Raises:
-        errors.CredentialsMissing: none of the known keys is there, or a value is not base64 of UTF-8.
+        errors.CredentialsMissing: none of the known keys is there.
     """
 
     def value(key: str) -> str | None:
-        if key not in data:
-            return None
-        try:
-            return base64.b64decode(data[key], validate=True).decode().strip("\n")
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise errors.CredentialsMissing(f"key {key} of Secret {secret} is not readable text") from error
+        return data[key].strip("\n") if key in data else None
 
     found = ports.Credentials(
         username=value("MLFLOW_TRACKING_USERNAME"),

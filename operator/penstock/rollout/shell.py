@@ -81,11 +81,11 @@ class Recorder(Protocol):
 class Queue(Protocol):
     """The work queue."""
 
-    def add(self, key: Hashable) -> None:
+    def add(self, key: ports.Key) -> None:
         """Look at the key soon."""
         ...
 
-    def add_after(self, key: Hashable, seconds: float) -> None:
+    def add_after(self, key: ports.Key, seconds: float) -> None:
         """Look at the key in a while."""
         ...
 
@@ -275,7 +275,8 @@ class Controller:
             fatal = isinstance(error, errors.Invalid)
             cure = "correct spec.server" if fatal else "look at the namespace's quota and policies"
             mail.refused[action.name] = world.PodFailure("PodsRefused", f"{error.message}; {cure}", fatal=fatal)
-            self._outside.queue.add_after(key, CONFLICT_SECONDS if fatal else RETRY_SECONDS)
+            if fatal:
+                self._outside.queue.add(key)
             return
         mail.refused.pop(action.name, None)
 
@@ -292,7 +293,7 @@ class Controller:
         )
         self._mailbox(key).refused[manifests.ENTRY] = world.PodFailure("EntryTaken", message)
         await outside.recorder.emit(
-            {"kind": modeldeployment.KIND, "metadata": mdep.metadata.to_wire()},
+            outside.objects.modeldeployment(key) or {"metadata": {}},
             world.Event(world.EventType.WARNING, "EntryTaken", message),
         )
 

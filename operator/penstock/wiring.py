@@ -1,0 +1,212 @@
+"""Puts the operator together: one process, one event loop, every part made here and handed to those that need it."""
+
+import asyncio
+import datetime
+import logging
+import socket
+from typing import Any
+
+import aiohttp
+import prometheus_client
+from aiohttp import web
+
+from penstock import ports, settings
+from penstock.adapters import envoy_discovery, envoy_snapshot, mlflow_registry, prometheus, smoke
+from penstock.kube import cache, client, events, resources, watch, workqueue
+from penstock.rollout import gather, manifests, meters, resolver, revision, shell, world
+
+logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+
+class CachedObjects:
+    """`shell.Objects` over the caches that the watches feed."""
+
+    def __init__(self, store: cache.Cache) -> None:
+        self._store = store
+
+    def modeldeployment(self, key: ports.Key) -> Json | None:
+        return self._store.get(resources.MODEL_DEPLOYMENT, key.namespace, key.name)
+
+    def children(self, key: ports.Key) -> gather.Children:
+        return gather.Children(
+            deployments=self._store.children(resources.DEPLOYMENT, key),
+            services=self._store.children(resources.SERVICE, key),
+            pods=self._store.children(resources.POD, key),
+            slices=self._store.children(resources.ENDPOINT_SLICE, key),
+        )
+
+    def learn(self, body: Json) -> None:
+        self._store.learn(body)
+
+
+class ClusterWriter:
+    """`shell.Writer` over the Kubernetes API."""
+
+    def __init__(self, cluster: client.Cluster) -> None:
+        self._cluster = cluster
+
+    async def create_if_absent(self, body: Json) -> Json:
+        return await self._cluster.create_if_absent(body)
+
+    async def scale(self, namespace: str, deployment: str, replicas: int) -> None:
+        await self._cluster.scale(namespace, deployment, replicas)
+
+    async def remove_revision(self, namespace: str, name: str) -> None:
+        await self._cluster.delete(resources.DEPLOYMENT, namespace, name)
+        await self._cluster.delete(resources.SERVICE, namespace, name)
+
+    async def revisions(self, namespace: str, deployment: str) -> dict[str, Json]:
+        ours = {**resources.MANAGED, manifests.DEPLOYMENT_LABEL: deployment}
+        found = await self._cluster.list(resources.CONTROLLER_REVISION, namespace, ours)
+        return {body["metadata"]["labels"][manifests.REVISION_LABEL]: body for body in found}
+
+    async def delete_record(self, namespace: str, name: str) -> None:
+        await self._cluster.delete(resources.CONTROLLER_REVISION, namespace, name)
+
+    async def write_status(self, body: Json, status: Json) -> Json:
+        return await self._cluster.replace_status({**body, "status": status})
+
+
+class EventRecorder:
+    """`shell.Recorder` over Kubernetes events."""
+
+    def __init__(self, recorder: events.Recorder) -> None:
+        self._recorder = recorder
+
+    async def emit(self, involved: Json, event: world.Event) -> None:
+        await self._recorder.emit(involved, event.type.value, event.reason, event.message, now())
+
+
+def now() -> datetime.datetime:
+    """The clock of the process: aware, whole milliseconds, as they come back from the API server."""
+    moment = datetime.datetime.now(datetime.UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+async def run(config: settings.Settings, stop: asyncio.Event) -> None:
+    """Run the operator until `stop` is set.
+
+    Raises whatever ends the watching by itself: the process is then to be restarted, and resumes.
+    """
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    prometheus_client.GCCollector(registry=registry)
+    async with client.connect() as cluster, aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        operator = _Operator(config, cluster, session, registry)
+        metrics = await _serve(_metrics_application(registry), config.metrics_port)
+        synced = asyncio.Event()
+        watching = group.create_task(
+            watch.run(
+                cluster,
+                operator.store,
+                stop,
+                namespaces=config.watch_namespaces,
+                probe_port=config.probe_port,
+                compare_seconds=config.resync_seconds,
+                synced=synced,
+            )
+        )
+        await _first(synced, stop, watching)
+        if not stop.is_set() and not watching.done():
+            discovery = await operator.open()
+            await operator.queue.run(stop)
+            await operator.controller.stop()
+            await discovery.cleanup()
+        operator.close()
+        await metrics.cleanup()
+
+
+class _Operator:
+    """The parts of the operator, made and wired."""
+
+    def __init__(
+        self,
+        config: settings.Settings,
+        cluster: client.Cluster,
+        session: aiohttp.ClientSession,
+        registry: prometheus_client.CollectorRegistry,
+    ) -> None:
+        self._config = config
+        self.store = cache.Cache()
+        self.envoy = envoy_discovery.Envoy(envoy_snapshot.Settings(cluster_domain=config.cluster_domain))
+        self.mlflow = mlflow_registry.Mlflow()
+        self.prometheus = prometheus.Prometheus(config.prometheus_url)
+        self.queue: workqueue.WorkQueue[ports.Key] = workqueue.WorkQueue(
+            self._reconcile, workers=config.workers, name="modeldeployments", metrics=workqueue.Metrics(registry)
+        )
+        defaults = revision.Defaults(
+            tracking_uri=config.tracking_uri,
+            credentials_secret=config.registry_secret,
+            image=config.runtime_image,
+            image_pull_policy=config.image_pull_policy,
+        )
+        self.controller = shell.Controller(
+            shell.World(
+                objects=CachedObjects(self.store),
+                writer=ClusterWriter(cluster),
+                recorder=EventRecorder(
+                    events.Recorder(cluster, instance=socket.gethostname(), metrics=events.Metrics(registry))
+                ),
+                queue=self.queue,
+                resolver=resolver.Resolver(self.mlflow, cluster.read_secret, defaults, self.queue.add),
+                metrics=self.prometheus,
+                data_plane=self.envoy,
+                smoke=smoke.Smoke(session),
+                address=manifests.DataPlaneAddress(
+                    config.envoy_service, config.operator_namespace, config.cluster_domain
+                ),
+                meters=meters.Meters(registry),
+                clock=now,
+            )
+        )
+        self.store.subscribe(self._changed)
+        self.envoy.on_applied(self.queue.add)
+
+    async def open(self) -> web.AppRunner:
+        """Publish all that exists, and only then answer Envoy: half an answer would take traffic away."""
+        for body in self.store.all(resources.MODEL_DEPLOYMENT):
+            key = ports.Key(body["metadata"]["namespace"], body["metadata"]["name"])
+            self.controller.republish(key)
+            self.queue.add(key)
+        self.envoy.open()
+        return await _serve(self.envoy.application(), self._config.discovery_port)
+
+    def close(self) -> None:
+        """End the threads of the synchronous libraries."""
+        self.mlflow.close()
+        self.prometheus.close()
+
+    async def _reconcile(self, key: ports.Key) -> None:
+        await self.controller.reconcile(key)
+
+    def _changed(self, change: cache.Change) -> None:
+        if change.resource == resources.ENDPOINT_SLICE:
+            self.controller.republish(change.key)
+        self.queue.add(change.key)
+
+
+def _metrics_application(registry: prometheus_client.CollectorRegistry) -> web.Application:
+    async def answer(_: web.Request) -> web.Response:
+        body = prometheus_client.generate_latest(registry)
+        return web.Response(body=body, headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.router.add_get("/metrics", answer)
+    return application
+
+
+async def _serve(application: web.Application, port: int) -> web.AppRunner:
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner
+
+
+async def _first(synced: asyncio.Event, stop: asyncio.Event, watching: "asyncio.Task[None]") -> None:
+    """Wait until the caches are full, the process is to stop, or watching ended."""
+    waits = [asyncio.ensure_future(synced.wait()), asyncio.ensure_future(stop.wait())]
+    await asyncio.wait([*waits, watching], return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
