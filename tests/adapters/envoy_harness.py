@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def until(what: Callable[[], T], seconds: float = 10.0) -> T:
+async def until(what: Callable[[], T | None], seconds: float = 10.0) -> T:
     """Look every few milliseconds until the answer is true."""
     deadline = time.monotonic() + seconds
     while True:
@@ -142,6 +142,12 @@ class Instance:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
+    def pause(self) -> None:
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     async def ready(self, session: aiohttp.ClientSession) -> bool:
         try:
             async with session.get(f"http://127.0.0.1:{self.status_port}/ready") as response:
@@ -211,13 +217,15 @@ class Plane:
 
 
 @contextlib.asynccontextmanager
-async def plane(folder: pathlib.Path, settings: envoy_snapshot.Settings | None = None) -> AsyncIterator[Plane]:
+async def plane(
+    folder: pathlib.Path, settings: envoy_snapshot.Settings | None = None, **process: str
+) -> AsyncIterator[Plane]:
     """Discovery and one Envoy; nothing is published, and the discovery is open."""
     envoy = envoy_discovery.Envoy(settings, settle_seconds=0.0)
     discovery = Discovery(envoy, free_port())
     await discovery.start()
     envoy.open()
-    instance = await start_instance("envoy-0", discovery.port, folder)
+    instance = await start_instance("envoy-0", discovery.port, folder, **process)
     try:
         async with aiohttp.ClientSession() as session:
             running = Plane(discovery, instance, session, folder)

@@ -121,8 +121,8 @@ class Envoy:
         while True:
             news, waited = self._news, self._clock() - began
             answer = self._fleet.reply(poll, waited)
+            self._announce()
             if answer is not None:
-                self._announce()
                 return _response(poll.kind, answer)
             if waited >= self._hold_seconds or self._closing or poll.superseded:
                 return web.Response(status=304)

@@ -146,11 +146,14 @@ class Fleet:
             node.clusters.offered = clusters
             return clusters
         routes = envoy_nodes.next_routes(node, self._wanted)
-        if routes is None or not node.routes.due(routes, waited_seconds):
+        if routes is None:
             return None
-        node.routes.offered = routes
-        self._doubtful |= _differing(node.routes.possible)
-        return routes
+        before = node.routes.possible
+        due = node.routes.due(routes, waited_seconds)
+        if due:
+            node.routes.offered = routes
+        self._doubtful |= _differing([*before, *node.routes.possible])
+        return routes if due else None
 
     def applied(self, key: Key, now: float) -> Split | None:
         """The wanted split of `key` if all nodes that serve have it, and at least one does; else None."""

@@ -158,8 +158,13 @@ class Channel(Generic[Answer]):
         return True
 
     def due(self, answer: Answer, waited_seconds: float) -> bool:
-        """Whether the node should be told `answer` now, or does not need it, or would only refuse it again."""
+        """Whether the node should be told `answer` now, or has it already, or would only refuse it again.
+
+        A node that has it under its version has it: a split that changed without changing the routes, or what an
+        earlier process told the node.
+        """
         if answer.version == self.version:
+            self.confirmed = answer
             return False
         again = self.refusals if self.refused == answer.version else 0
         return again < 2 or waited_seconds >= min(0.1 * 2**again, 4.0)
