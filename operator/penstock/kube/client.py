@@ -27,14 +27,14 @@ _PAGE = 500
 
 @contextlib.asynccontextmanager
 async def connect(
-    *, timeout_seconds: float = 10, connections: int = 64, user_agent: str = "penstock"
+    configuration: Any = None, *, timeout_seconds: float = 10, connections: int = 64, user_agent: str = "penstock"
 ) -> AsyncIterator["Cluster"]:
-    """The cluster that the pod runs in, or that KUBECONFIG names.
+    """The cluster of a `kubernetes.aio` configuration; else the one the pod runs in, or that KUBECONFIG names.
 
     Raises:
         errors.Misconfigured: there is neither a service account nor a usable kubeconfig.
     """
-    configuration = await _configuration()
+    configuration = configuration or await _configuration()
     configuration.connection_pool_maxsize = connections
     async with official.ApiClient(configuration) as api:
         api.user_agent = user_agent
@@ -66,6 +66,11 @@ class Cluster:
         self._api = api
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(5.0, timeout_seconds))
         self._long_timeout = aiohttp.ClientTimeout(total=6 * timeout_seconds, sock_connect=min(5.0, timeout_seconds))
+
+    @property
+    def configuration(self) -> Any:
+        """The `kubernetes.aio` configuration: address and login."""
+        return self._api.configuration
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Obj | None:
         """One object, or None if there is none."""
