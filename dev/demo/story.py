@@ -1,0 +1,171 @@
+"""The story of the demo: a first version, a better one that is promoted, and a flawed one that is undone."""
+
+import asyncio
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from penstock.api.v1alpha1.modeldeployment_status import HistoryEntry, ModelDeploymentStatus, Outcome
+
+from dev.demo import cluster, models, registry, stage
+from dev.demo.models import Role
+from dev.traffic import client, report
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "demo" / "modeldeployment.yaml"
+SMOOTH_EVERY = 4
+LAST_LOOK_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the demo plays."""
+
+    namespace: str
+    system_namespace: str
+    release: str
+    per_second: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """How it went."""
+
+    name: str
+    address: str
+    """Where the model answers, in the cluster's network."""
+    versions: dict[Role, registry.Registered]
+    history: tuple[HistoryEntry, ...]
+    stable_version: int | None
+    traffic: report.Report
+
+
+def modeldeployment() -> dict[str, Any]:
+    """The demo's ModelDeployment."""
+    parsed: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    return parsed
+
+
+async def play(place: Place, on: stage.Stage) -> Story:
+    """Play the whole story, about a minute."""
+    body = modeldeployment()
+    async with cluster.connect() as kubernetes:
+        mlflow = await kubernetes.service_address(place.system_namespace, f"{place.release}-mlflow")
+        envoy = await kubernetes.service_address(place.system_namespace, f"{place.release}-envoy")
+        await _clear(kubernetes, place, body, on)
+        versions = await _register(mlflow, on)
+        async with asyncio.TaskGroup() as background:
+            watching = [
+                background.create_task(kubernetes.follow(place.namespace, body["metadata"]["name"], on.learn)),
+                background.create_task(
+                    kubernetes.follow_events(place.namespace, body["metadata"]["name"], on.learn_event)
+                ),
+            ]
+            story = await _acts(kubernetes, place, body, on, versions, mlflow, envoy)
+            for task in watching:
+                task.cancel()
+        return story
+
+
+async def _clear(kubernetes: cluster.Cluster, place: Place, body: cluster.Json, on: stage.Stage) -> None:
+    on.scene("Setting the stage", "Taking away what an earlier demo left behind.")
+    await kubernetes.ensure_namespace(place.namespace)
+    async with asyncio.timeout(120):
+        await kubernetes.remove(place.namespace, body["metadata"]["name"])
+
+
+async def _register(mlflow: str, on: stage.Stage) -> dict[Role, registry.Registered]:
+    on.scene("Training", f"Three versions of {models.NAME!r}, a small classifier, go into the MLflow registry.")
+    versions = await asyncio.to_thread(registry.ensure, mlflow)
+    await asyncio.to_thread(registry.point, mlflow, versions[Role.FIRST].version)
+    return versions
+
+
+async def _acts(
+    kubernetes: cluster.Cluster,
+    place: Place,
+    body: cluster.Json,
+    on: stage.Stage,
+    versions: dict[Role, registry.Registered],
+    mlflow: str,
+    envoy: str,
+) -> Story:
+    name = body["metadata"]["name"]
+    first, better, flawed = (versions[role] for role in Role)
+    on.scene(
+        f"Version {first.version} is the first",
+        f"{registry.ALIAS!r} names version {first.version} ({first.accuracy:.1%} right): nobody to protect yet.",
+    )
+    await kubernetes.apply(place.namespace, body)
+    await on.until(lambda status: _serves(status, first), f"version {first.version} serves")
+    target = client.Target(envoy, host=f"{name}.{place.namespace}")
+    load = client.Load(models.requests(smooth_every=None), per_second=place.per_second)
+    async with client.flowing(target, load) as traffic:
+        on.callers(traffic)
+        on.scene(
+            f"Version {better.version} is better",
+            f"{registry.ALIAS!r} moves to version {better.version} ({better.accuracy:.1%} right).",
+        )
+        await asyncio.to_thread(registry.point, mlflow, better.version)
+        await on.until(lambda status: _ended(status, better), f"the rollout of version {better.version} ends")
+        on.scene(
+            f"Version {flawed.version} is said to be better still",
+            f"{registry.ALIAS!r} moves to version {flawed.version} ({flawed.accuracy:.1%} right, says its author).",
+        )
+        await asyncio.to_thread(registry.point, mlflow, flawed.version)
+        await on.until(lambda status: _in_canary(status, flawed) or _ended(status, flawed), "a canary begins")
+        on.scene(
+            "A second clinic connects",
+            f"Some of its samples have a smooth outline. Version {flawed.version} takes a logarithm of 0 and raises.",
+        )
+        traffic.send_instead(models.requests(smooth_every=SMOOTH_EVERY))
+        last = await on.until(lambda status: _ended(status, flawed), f"the rollout of version {flawed.version} ends")
+        await asyncio.sleep(LAST_LOOK_SECONDS)
+    on.scene("The end")
+    return Story(
+        name=name,
+        address=envoy,
+        versions=versions,
+        history=tuple(last.history),
+        stable_version=last.stable.model_version if last.stable else None,
+        traffic=traffic.summary(),
+    )
+
+
+def _serves(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
+    return status.candidate is None and status.stable is not None and status.stable.model_version == wanted.version
+
+
+def _ended(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
+    return status.candidate is None and bool(status.history) and status.history[0].model_version == wanted.version
+
+
+def _in_canary(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
+    candidate, step = status.candidate, status.step
+    return (
+        candidate is not None
+        and candidate.model_version == wanted.version
+        and step is not None
+        and step.kind == "canary"
+        and step.started_at is not None
+    )
+
+
+def problems(story: Story) -> list[str]:
+    """What did not go as it should have."""
+    better, flawed = story.versions[Role.BETTER].version, story.versions[Role.FLAWED].version
+    outcomes = {entry.model_version: entry for entry in reversed(story.history)}
+    found = []
+    for version, wanted in ((better, Outcome.PROMOTED), (flawed, Outcome.ROLLED_BACK)):
+        entry = outcomes.get(version)
+        if entry is None or entry.outcome is not wanted:
+            was = f"{entry.outcome.value} ({entry.message})" if entry else "not rolled out"
+            found.append(f"version {version} should have been {wanted.value} and was {was}")
+    if story.stable_version != better:
+        found.append(f"version {better} should be stable, and version {story.stable_version} is")
+    if story.traffic.lost:
+        found.append(f"{len(story.traffic.lost)} requests were lost, the first: {story.traffic.lost[0]}")
+    blamed = {tally.version for tally in story.traffic.tallies.values() if tally.failed}
+    if blamed - {flawed}:
+        found.append(f"requests were failed by versions {sorted(str(version) for version in blamed - {flawed})}")
+    return found
