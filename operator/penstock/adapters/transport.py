@@ -104,12 +104,15 @@ _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and its causes, outermost first; urllib3 hands some on as arguments instead of causes."""
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
+    waiting: list[object] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if isinstance(link, BaseException) and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            waiting += [link.__cause__ or link.__context__, getattr(link, "reason", None), *link.args]
 
 
 def body(response: requests.Response, limit: int) -> bytes:
