@@ -1,9 +1,11 @@
 """What a cluster needs beyond its daemons: the DNS Service, and the few grants that have no built-in role.
 
-Rule: applied with server-side apply on every `up` that repairs something, so that the result does not depend on before.
+Rule: applied whole, with server-side apply, and noted once all of it was taken: half of it is none of it.
 """
 
+import hashlib
 import json
+import pathlib
 
 from dev.cluster import build, components, settings, shell
 
@@ -14,10 +16,26 @@ def manifests() -> list[dict[str, object]]:
     return [*_dns_objects(), *_grants()]
 
 
+def applied(cluster: settings.Settings) -> bool:
+    """Whether the API server took all of these very manifests."""
+    note = _note(cluster)
+    return note.exists() and note.read_text() == _digest()
+
+
 def apply(cluster: settings.Settings, programs: build.Binaries) -> None:
     document = {"apiVersion": "v1", "kind": "List", "items": manifests()}
     command = [*components.kubectl(cluster, programs), "apply", "--server-side", "--force-conflicts", "-f", "-"]
     shell.run([*command, "--field-manager=penstock-dev"], text=json.dumps(document))
+    shell.write(_note(cluster), _digest())
+
+
+def _note(cluster: settings.Settings) -> pathlib.Path:
+    """Beside etcd's data, because it is true as long as those are there."""
+    return cluster.state / "etcd" / "addons-applied"
+
+
+def _digest() -> str:
+    return hashlib.sha256(json.dumps(manifests(), sort_keys=True).encode()).hexdigest()
 
 
 def _dns_objects() -> list[dict[str, object]]:

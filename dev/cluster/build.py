@@ -62,7 +62,6 @@ HELM = Module(
     programs=(("helm", "helm.sh/helm/v3/cmd/helm"),),
 )
 MODULES = (KUBERNETES, COREDNS, HELM)
-CLIENTS = ("kubectl", "helm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Binaries:
         for folder in self.folders:
             if (folder / name).exists():
                 return folder / name
-        raise KeyError(name)
+        raise shell.ClusterError(f"The program {name} is gone from the cache: `up` builds it again.")
 
 
 def binaries(cluster: settings.Settings) -> Binaries:
@@ -97,6 +96,22 @@ def binaries(cluster: settings.Settings) -> Binaries:
         if missing:
             shell.say(f"  all built in {time.monotonic() - started:.0f} s")
     return Binaries(folders)
+
+
+def remember(cluster: settings.Settings, programs: Binaries) -> None:
+    """Note which programs the cluster runs, so that using it never starts a build."""
+    content = "\n".join(str(folder) for folder in programs.folders) + "\n"
+    path = cluster.state / "programs"
+    if not path.exists() or path.read_text() != content:
+        shell.write(path, content)
+
+
+def remembered(cluster: settings.Settings) -> Binaries:
+    """The programs that the cluster was brought up with."""
+    path = cluster.state / "programs"
+    if not path.exists():
+        raise shell.ClusterError(f"Cluster {cluster.name} was never brought up: run `up` first.")
+    return Binaries(tuple(pathlib.Path(line) for line in path.read_text().splitlines()))
 
 
 def _key(module: Module, go: toolchain.Go) -> str:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Self
 
-from dev.cluster import settings, shell
+from dev.cluster import daemons, settings, shell
 
 _BUNDLE = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 _BUNDLE_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -56,7 +56,8 @@ class Store:
 
     def __init__(self, cluster: settings.Settings) -> None:
         self._root = cluster.cache / "containers"
-        self._run_root = cluster.volatile.parent / "buildah"
+        # Which layers are mounted: true for one boot only.
+        self._run_root = cluster.cache / "containers-run" / daemons.boot_id()
         self.layout = cluster.cache / "oci"
         self.lock = cluster.cache / "images.lock"
 
@@ -159,7 +160,8 @@ def _pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
     home = environment.get("HOME", "/root")
     files = ["/etc/pip.conf", f"{home}/.pip/pip.conf", f"{home}/.config/pip/pip.conf"]
     if chosen := environment.get("PIP_CONFIG_FILE"):
-        files = ["/etc/pip.conf", chosen]
+        # Named as /dev/null, it tells pip to read none at all.
+        files = [] if chosen == os.devnull else ["/etc/pip.conf", chosen]
     parser = configparser.RawConfigParser()
     parser.read(files)
     found = {

@@ -5,7 +5,7 @@ Rule: no decisions and no effects here, apart from writing the files the daemons
 
 import pathlib
 
-from dev.cluster import build, configs, daemons, network, prerequisites, settings, shell
+from dev.cluster import build, configs, daemons, network, pki, prerequisites, settings, shell
 
 ETCD_URL = "http://127.0.0.1:2379"
 CONTROL_PLANE = ("etcd", "kube-apiserver")
@@ -84,6 +84,14 @@ def _api_server(cluster: settings.Settings, programs: build.Binaries) -> daemons
             f"--kubelet-client-certificate={keys / 'apiserver-to-kubelet.crt'}",
             f"--kubelet-client-key={keys / 'apiserver-to-kubelet.key'}",
             "--kubelet-preferred-address-types=InternalIP",
+            # How the API server introduces itself to API servers behind it, such as a metrics adapter.
+            f"--requestheader-client-ca-file={keys / 'ca.crt'}",
+            f"--requestheader-allowed-names={pki.FRONT_PROXY.common_name}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={keys / 'front-proxy.crt'}",
+            f"--proxy-client-key-file={keys / 'front-proxy.key'}",
             f"--service-account-issuer=https://kubernetes.default.svc.{settings.CLUSTER_DOMAIN}",
             f"--service-account-key-file={keys / 'service-accounts.key'}",
             f"--service-account-signing-key-file={keys / 'service-accounts.key'}",
@@ -113,6 +121,7 @@ def _controller_manager(cluster: settings.Settings, programs: build.Binaries) ->
             f"--root-ca-file={cluster.pki / 'ca.crt'}",
             f"--cluster-signing-cert-file={cluster.pki / 'ca.crt'}",
             f"--cluster-signing-key-file={cluster.pki / 'ca.key'}",
+            f"--flex-volume-plugin-dir={cluster.state / 'kubelet' / 'volume-plugins'}",
             "--kube-api-qps=100",
             "--kube-api-burst=200",
         ),

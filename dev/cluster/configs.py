@@ -27,6 +27,9 @@ disabled_plugins = [
 [grpc]
   address = "{cluster.containerd_socket}"
 
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{state}/containerd/opt"
+
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause.IMAGE}"
   restrict_oom_score_adj = true

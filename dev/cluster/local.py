@@ -42,7 +42,7 @@ class Local:
         if not self._cluster.state.exists():
             shell.say(f"cluster {self._cluster.name} is not there: `up` makes it")
             return False
-        health = node.health(self._cluster, build.binaries(self._cluster))
+        health = node.health(self._cluster, build.remembered(self._cluster))
         for name in daemons.recorded(self._cluster):
             pid = daemons.pid_of(self._cluster, name)
             shell.say(
@@ -59,7 +59,7 @@ class Local:
         return flavours.Entry(
             prefix=tuple(network.inside(self._cluster)),
             kubeconfig=str(self._cluster.admin_kubeconfig),
-            path=tuple(str(folder) for folder in build.binaries(self._cluster).folders),
+            path=tuple(str(folder) for folder in build.remembered(self._cluster).folders),
         )
 
     def load(self, archives: list[pathlib.Path]) -> None:

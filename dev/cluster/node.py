@@ -4,9 +4,9 @@ Rule: `up` compares what is with what should be and does only what is missing. W
 namespace, cgroups, a reboot in between), everything that stood on it is ended first and started anew.
 """
 
-import contextlib
 import dataclasses
 import json
+import sys
 import time
 
 from dev.cluster import (
@@ -22,8 +22,11 @@ from dev.cluster import (
     prerequisites,
     settings,
     shell,
+    sysctls,
     teardown,
 )
+
+_READY_URLS = (("coredns", "http://127.0.0.1:8181/ready"), ("kubelet", "http://127.0.0.1:10248/healthz"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,7 @@ def up(cluster: settings.Settings) -> None:
         prerequisites.ensure(prerequisites.NODE, cni=True)
         programs = build.binaries(cluster)
         changed = _bring_up(cluster, programs)
+        build.remember(cluster, programs)
     shell.say(f"cluster {cluster.name} {'is up' if changed else 'was up already'} ({time.monotonic() - started:.1f} s)")
 
 
@@ -62,6 +66,8 @@ def health(cluster: settings.Settings, programs: build.Binaries) -> Health:
         for daemon in components.all_daemons(cluster, programs)
         if not daemons.running(cluster, daemon)
     )
+    if not addons.applied(cluster):
+        complaints.append("the DNS Service and the grants were not applied")
     if not complaints:
         complaints.extend(_serving(cluster, programs))
     return Health(tuple(complaints))
@@ -82,10 +88,11 @@ def _bring_up(cluster: settings.Settings, programs: build.Binaries) -> bool:
     cgroups.create(cluster)
     shell.write(cluster.volatile / "boot", daemons.boot_id())
     _start(cluster, programs)
-    addons.apply(cluster, programs)
+    if not addons.applied(cluster):
+        addons.apply(cluster, programs)
     shell.wait_until(
         lambda: not _serving(cluster, programs),
-        seconds=90,
+        seconds=180,
         what="a Ready node and a serving CoreDNS",
         hint=f"Logs: {cluster.logs}. kubelet's last words:\n{daemons.last_words(cluster, 'kubelet')}",
         interval=0.5,
@@ -101,6 +108,7 @@ def _clear_stale(cluster: settings.Settings) -> None:
 
 
 def _start(cluster: settings.Settings, programs: build.Binaries) -> None:
+    sysctls.remember(cluster)
     for daemon in components.all_daemons(cluster, programs):
         if not daemons.ensure(cluster, daemon):
             continue
@@ -153,17 +161,19 @@ def _serving(cluster: settings.Settings, programs: build.Binaries) -> list[str]:
             complaints.append(
                 f"node {cluster.name} is not Ready: {ready[0].get('message') if ready else 'no condition'}"
             )
-    if not _dns_ready(cluster):
-        complaints.append("CoreDNS is not ready")
+    complaints.extend(f"{name} is not ready" for name in _silent(cluster))
     return complaints
 
 
-def _dns_ready(cluster: settings.Settings) -> bool:
-    """CoreDNS answers on 8181 when its watches are filled; bash's /dev/tcp needs no HTTP client in the namespace."""
+def _silent(cluster: settings.Settings) -> list[str]:
+    """Which daemons do not say of themselves that they are ready, asked from inside the cluster's network."""
     script = (
-        "import urllib.request as r, sys;"
-        "sys.exit(r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8181/ready', timeout=3).status != 200)"
+        "import sys, urllib.request\n"
+        "opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))\n"
+        "for name, url in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+        "    try: opener.open(url, timeout=3).read()\n"
+        "    except OSError: print(name)\n"
     )
-    with contextlib.suppress(shell.ClusterError):
-        return shell.attempt([*network.inside(cluster), "python3", "-Sc", script], timeout=10).returncode == 0
-    return False
+    questions = [word for pair in _READY_URLS for word in pair]
+    outcome = shell.attempt([*network.inside(cluster), sys.executable, "-Sc", script, *questions], timeout=30)
+    return outcome.stdout.splitlines() if outcome.returncode == 0 else [name for name, _ in _READY_URLS]

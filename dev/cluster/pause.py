@@ -24,7 +24,7 @@ def archive(cache: pathlib.Path) -> pathlib.Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(".pause.tar.partial")
         busybox = _busybox(cache)
-        partial.write_bytes(_docker_archive(_layer(busybox, _applets(busybox))))
+        partial.write_bytes(docker_archive(root_layer(busybox, _applets(busybox))))
         partial.replace(path)
     return path
 
@@ -52,10 +52,7 @@ def _busybox(cache: pathlib.Path) -> bytes:
 
 def _static(program: pathlib.Path) -> bool:
     """A dynamic program names its loader; the kernel's `file` is not needed to see that."""
-    return (
-        b"/ld-linux" not in program.read_bytes()[:4096]
-        and not subprocess.run([program, "true"], check=False).returncode
-    )
+    return b"/ld-" not in program.read_bytes()[:4096] and not subprocess.run([program, "true"], check=False).returncode
 
 
 def _applets(busybox: bytes) -> list[str]:
@@ -67,7 +64,7 @@ def _applets(busybox: bytes) -> list[str]:
         return sorted(shell.run([program, "--list"]).split())
 
 
-def _layer(busybox: bytes, applets: list[str]) -> bytes:
+def root_layer(busybox: bytes, applets: list[str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as layer:
         for name in ("bin", "tmp", "etc"):
@@ -86,7 +83,7 @@ def _layer(busybox: bytes, applets: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-def _docker_archive(layer: bytes) -> bytes:
+def docker_archive(layer: bytes) -> bytes:
     config = json.dumps(
         {
             "architecture": _architecture(),

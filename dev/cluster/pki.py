@@ -34,6 +34,8 @@ class Identity:
 
 ADMIN = Identity("admin", Certificate("admin", "penstock-dev-admin", "system:masters"))
 
+FRONT_PROXY = Certificate("front-proxy", "penstock-dev-front-proxy")
+
 
 def api_url() -> str:
     return f"https://{settings.NODE_ADDRESS}:6443"
@@ -55,6 +57,7 @@ def server_certificates(node: str) -> tuple[Certificate, ...]:
             ),
         ),
         Certificate("kubelet", f"system:node:{node}", alternatives=(f"DNS:{node}", f"IP:{settings.NODE_ADDRESS}")),
+        FRONT_PROXY,
         # How the API server introduces itself to kubelet for logs, exec and port-forward.
         Certificate("apiserver-to-kubelet", "kube-apiserver-kubelet-client"),
     )

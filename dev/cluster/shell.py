@@ -110,16 +110,26 @@ def wait_until(
 @contextlib.contextmanager
 def locked(path: pathlib.Path, *, why: str) -> Iterator[None]:
     """Hold `path` exclusively: a second caller says that it waits, then waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _lock(path, why)
     try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: pathlib.Path, why: str) -> int:
+    """The descriptor that holds the lock; the holder may have removed the file meanwhile, then a new one is taken."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             complain(f"another command holds {path} ({why}); waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
         os.close(descriptor)
 
 

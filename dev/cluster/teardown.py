@@ -9,50 +9,52 @@ import os
 import pathlib
 import shutil
 
-from dev.cluster import cgroups, daemons, network, settings, shell
+from dev.cluster import cgroups, daemons, network, settings, shared, shell, sysctls
 
 # Who writes to whom decides the order: first those that would start pods again, then those that need etcd.
 _ORDER = ("kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns", "kube-apiserver", "etcd")
-_SHIM_SOCKETS = pathlib.Path("/run/containerd/s")
-_CONTAINER_LOGS = pathlib.Path("/var/log/containers")
-_CNI_RESULTS = pathlib.Path("/var/lib/cni")
 
 
 def down(cluster: settings.Settings) -> None:
     """Remove the cluster; raises `ClusterError` naming what could not be removed."""
     with shell.locked(cluster.lock, why="it changes the same cluster"):
+        _announce_guests(cluster)
         stop_everything(cluster)
         network.remove(cluster)
+        sysctls.restore(cluster)
+        shared.forget_logs(cluster)
         _remove_tree(cluster.state)
-        _forget_links(cluster)
-        for parent in (cluster.state.parent, cluster.volatile.parent, _CONTAINER_LOGS, _SHIM_SOCKETS):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        left = leftovers(cluster)
-    if left:
-        raise shell.ClusterError("Left behind:\n" + "\n".join(f"  {line}" for line in left))
-    cluster.lock.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        cluster.lock.parent.rmdir()
+        with contextlib.suppress(OSError):
+            cluster.state.parent.rmdir()
+        shared.remove_empty_folders(last=not cluster.state.parent.exists())
+        if left := leftovers(cluster):
+            raise shell.ClusterError("Left behind:\n" + "\n".join(f"  {line}" for line in left))
+        cluster.lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            cluster.lock.parent.rmdir()
     shell.say(f"cluster {cluster.name} is gone: no process, mount, namespace, cgroup or file of it is left")
+
+
+def _announce_guests(cluster: settings.Settings) -> None:
+    """Say which commands lose their network: a forgotten port-forward, a shell in another window."""
+    for pid in sorted(set(network.members(cluster)) - cgroups.members(cluster) - _callers()):
+        shell.say(f"  ending process {pid}, which was started in the cluster's network: {_command_line(pid)[:100]}")
 
 
 def stop_everything(cluster: settings.Settings) -> None:
     """End every process of the node and throw away what described them; images, keys and etcd's data stay."""
     for name in _ORDER:
         daemons.stop(cluster, name, grace=1.0)
-    sockets = _shim_sockets(cluster)
+    traces = shared.traces(cluster)
     for _ in range(20):
         if not (found := _processes(cluster)):
             break
         daemons.end(found, grace=0)
     _unmount(cluster.volatile)
     _unmount(cluster.state)
-    for socket in sockets:
-        socket.unlink(missing_ok=True)
     cgroups.remove(cluster)
     _remove_tree(cluster.volatile)
-    for path in _CNI_RESULTS.glob(f"results/{cluster.cni_network}-*"):
+    for path in (*traces, *shared.traces(cluster)):
         path.unlink(missing_ok=True)
 
 
@@ -63,7 +65,7 @@ def leftovers(cluster: settings.Settings) -> list[str]:
     left += [f"cgroup {path}" for path in cgroups.leftover(cluster)]
     paths = (cluster.network_namespace, cluster.state, cluster.volatile)
     left += [f"file {path}" for path in paths if path.exists()]
-    left += [f"file {path}" for path in _CNI_RESULTS.glob(f"results/{cluster.cni_network}-*")]
+    left += [f"file {path}" for path in shared.traces(cluster)]
     return left
 
 
@@ -98,25 +100,6 @@ def _unmount(folder: pathlib.Path) -> None:
     for point in _mounts_below(folder):
         if shell.attempt(["umount", point]).returncode:
             shell.attempt(["umount", "--lazy", point])
-
-
-def _shim_sockets(cluster: settings.Settings) -> list[pathlib.Path]:
-    """All shims of the machine keep their sockets in one folder; each task's folder names its own."""
-    found = []
-    for address in (cluster.volatile / "containerd").glob("io.containerd.runtime.v2.task/*/*/address"):
-        with contextlib.suppress(OSError):
-            socket = pathlib.Path(address.read_text().strip().removeprefix("unix://"))
-            if socket.is_relative_to(_SHIM_SOCKETS):
-                found.append(socket)
-    return found
-
-
-def _forget_links(cluster: settings.Settings) -> None:
-    """The kubelet links every container's log from one folder for the whole machine."""
-    if _CONTAINER_LOGS.is_dir():
-        for link in _CONTAINER_LOGS.iterdir():
-            if link.is_symlink() and link.readlink().is_relative_to(cluster.state):
-                link.unlink()
 
 
 def _remove_tree(folder: pathlib.Path) -> None:
