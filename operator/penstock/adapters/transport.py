@@ -142,7 +142,10 @@ class Threads:
         self._slots: weakref.WeakValueDictionary[Hashable, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     async def run(self, key: Hashable, seconds: float, call: Callable[[], T]) -> T:
-        """What `call` returns or raises in a thread, or TimeoutError after so many seconds, waiting included."""
+        """What `call` returns or raises in a thread.
+
+        Raises TimeoutError after so many seconds, waiting for a thread included, and at once if closed.
+        """
         slot = self._slots.get(key)
         if slot is None:
             slot = self._slots[key] = asyncio.Semaphore(self._per_key)
@@ -154,7 +157,11 @@ class Threads:
 
         async with asyncio.timeout(seconds):
             await slot.acquire()
-            future = self._executor.submit(call)
+            try:
+                future = self._executor.submit(call)
+            except RuntimeError as error:
+                slot.release()
+                raise TimeoutError("closed") from error
             future.add_done_callback(release)
             return await asyncio.wrap_future(future)
 

@@ -93,3 +93,11 @@ async def test_what_a_call_raises_reaches_its_caller() -> None:
     with pytest.raises(ArithmeticError):
         await threads.run("a", 5, broken)
     threads.close()
+
+
+async def test_a_closed_pool_gives_up_at_once() -> None:
+    threads = transport.Threads("test", 1, 1)
+    threads.close()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await threads.run("a", 5, lambda: 1)
