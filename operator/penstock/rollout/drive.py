@@ -166,7 +166,7 @@ def _finish(
     pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], current: modeldeployment.Step, until: datetime.datetime
 ) -> draft.Draft:
     """Leave the step when its time is over and, where the candidate gets requests, its metrics pass."""
-    judgement = verdict.judge(stops.checks_of(pass_), pass_.status.verdicts)
+    judgement = verdict.judge(stops.checks_of(pass_), measuring.fresh(pass_))
     if isinstance(judgement, verdict.Held) and current.pause is None:
         return pass_.held(judgement.reason, judgement.message)
     if pass_.now < until:

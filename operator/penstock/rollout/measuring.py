@@ -65,6 +65,13 @@ def _tell(pass_: draft.Draft, metric: modeldeployment.Metric, status: MetricStat
             return pass_
 
 
+def fresh(pass_: draft.Draft) -> list[MetricStatus]:
+    """The verdicts that say something about now: nothing is known of a time in which nobody measured."""
+    interval = pass_.spec.rollout.analysis.interval_seconds
+    since = pass_.now - REFRESH - 2 * datetime.timedelta(seconds=interval)
+    return [known for known in pass_.status.verdicts if known.measured_at >= since]
+
+
 def ask(pass_: draft.Draft, metrics: Sequence[modeldeployment.Metric]) -> draft.Draft:
     """Ask for the measurements that are due, and wake when the next ones are."""
     current = step_id(pass_)
