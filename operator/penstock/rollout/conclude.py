@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penstock.api.v1alpha1.modeldeployment_status import Condition, Phase
-from penstock.rollout import draft, revision, world
+from penstock.rollout import draft, manifests, revision, world
 
 
 def conclude(pass_: draft.Draft) -> draft.Draft:
@@ -50,7 +50,9 @@ def _phase_at_rest(pass_: draft.Draft) -> tuple[Phase, str]:
     if stable.ready_replicas == 0:
         failure = pass_.workload(stable.name).failure
         why = f": {failure.message}" if failure else ""
-        return Phase.DEGRADED, f"version {stable.model_version} is stable, but none of its pods is ready{why}"
+        text = f"version {stable.model_version} is stable, but none of its pods is ready{why}"
+        look_at = f"the pods of Deployment {manifests.object_name(pass_.meta, stable.name)}"
+        return Phase.DEGRADED, f"{text}; look at {look_at}"
     if pass_.hold is not None:
         return Phase.PAUSED, pass_.hold.message
     return Phase.HEALTHY, f"version {stable.model_version} serves"
