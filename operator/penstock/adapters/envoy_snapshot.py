@@ -209,14 +209,20 @@ def _check(routed: Routed) -> None:
 
 
 def _check_endpoint(key: Key, endpoint: Endpoint) -> None:
-    try:
-        ipaddress.ip_address(endpoint.address)
-    except ValueError as error:
+    if not _is_address(endpoint.address):
         raise errors.Misconfigured(
             f"ModelDeployment {key} has an endpoint whose address is no IP address: {endpoint.address!r}"
-        ) from error
+        )
     if not 1 <= endpoint.port <= 65535:
         raise errors.Misconfigured(f"ModelDeployment {key} has an endpoint with an impossible port: {endpoint.port}")
+
+
+def _is_address(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return "%" not in address
 
 
 def cluster(name: str, endpoints: Sequence[Endpoint], settings: Settings) -> dict[str, Any]:
