@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"penstock-operator: {error.message}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     _set_up_logging(config)
+    os.environ.setdefault("LOGNAME", "penstock")  # kopf asks for the user's name; a container's user has none
     return asyncio.run(_run(config))
 
 
