@@ -31,8 +31,10 @@ RUN cd /src \
 FROM ${BASE}
 COPY --from=dependencies /opt/penstock /opt/penstock
 COPY --from=project /out/ /
+# LOGNAME: libraries ask who runs them, and a user that is only a number has no name.
 ENV PATH=/opt/penstock/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
+    LOGNAME=penstock \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     GIT_PYTHON_REFRESH=quiet \

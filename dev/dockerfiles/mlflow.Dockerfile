@@ -17,6 +17,7 @@ FROM ${BASE}
 COPY --from=dependencies /opt/mlflow /opt/mlflow
 ENV PATH=/opt/mlflow/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
+    LOGNAME=mlflow \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     GIT_PYTHON_REFRESH=quiet
