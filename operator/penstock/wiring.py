@@ -95,7 +95,7 @@ async def run(config: settings.Settings, stop: asyncio.Event) -> None:
     prometheus_client.GCCollector(registry=registry)
     async with client.connect() as cluster, aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         operator = _Operator(config, cluster, session, registry)
-        metrics = await _serve(_metrics_application(registry), config.metrics_port)
+        metrics = await _serve(_metrics_application(registry, operator), config.metrics_port)
         synced = asyncio.Event()
         watching = group.create_task(
             watch.run(
@@ -109,6 +109,7 @@ async def run(config: settings.Settings, stop: asyncio.Event) -> None:
             )
         )
         await _first(synced, stop, watching)
+        operator.synced = synced.is_set()
         if not stop.is_set() and not watching.done():
             discovery = await operator.open()
             await operator.queue.run(stop)
@@ -129,6 +130,7 @@ class _Operator:
         registry: prometheus_client.CollectorRegistry,
     ) -> None:
         self._config = config
+        self.synced = False
         self.store = cache.Cache()
         self.envoy = envoy_discovery.Envoy(envoy_snapshot.Settings(cluster_domain=config.cluster_domain))
         self.mlflow = mlflow_registry.Mlflow()
@@ -187,13 +189,19 @@ class _Operator:
         self.queue.add(change.key)
 
 
-def _metrics_application(registry: prometheus_client.CollectorRegistry) -> web.Application:
+def _metrics_application(registry: prometheus_client.CollectorRegistry, operator: _Operator) -> web.Application:
+    async def targets(_: web.Request) -> web.Response:
+        if not operator.synced:
+            raise web.HTTPServiceUnavailable(text="the pods are not known yet")
+        return web.json_response(gather.scrape_targets(operator.store.all(resources.POD)))
+
     async def answer(_: web.Request) -> web.Response:
         body = prometheus_client.generate_latest(registry)
         return web.Response(body=body, headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
 
     application = web.Application()
     application.router.add_get("/metrics", answer)
+    application.router.add_get("/targets", targets)
     return application
 
 

@@ -101,17 +101,6 @@ affinity:
 {{- end -}}
 {{- end -}}
 
-{{- define "penstock.prometheus.serviceAccountName" -}}
-{{- with .Values.prometheus.embedded.serviceAccount -}}
-{{- if .create -}}
-{{- default (include "penstock.prometheus.fullname" $) .name -}}
-{{- else -}}
-{{- default "default" .name -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Address of the default registry, empty when there is none. */}}
 {{- define "penstock.trackingURI" -}}
 {{- if .Values.mlflow.embedded.enabled -}}
 {{- if .Values.mlflow.url -}}

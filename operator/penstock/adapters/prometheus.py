@@ -25,7 +25,11 @@ _Grouped = Mapping[promql.Owner, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the adapter may use: seconds for parts of a call and for all of it, threads, bytes, answers kept."""
+    """What the adapter may use: seconds for parts of a call and for all of it, threads, bytes, answers kept.
+
+    An answer serves for `fresh_seconds`; one about many revisions for a hundredth of its window, if that is more, up to
+    `fresh_seconds_at_most`.
+    """
 
     connect_seconds: float = 2
     read_seconds: float = 5
@@ -34,6 +38,7 @@ class Limits:
     answer_bytes: int = 16 << 20
     entries: int = 2000
     fresh_seconds: float = 0.25
+    fresh_seconds_at_most: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,13 @@ class Prometheus:
         return promql.latency(found, revision, metric.quantile or histogram.DEFAULT_QUANTILE, window)
 
     def _batches(self, kind: MetricType, window: int) -> sharing.Batches[_Grouped | measurement.Unavailable]:
+        limits = self._limits
         batches = self._grouped.get((kind, window))
         if batches is None:
             batches = self._grouped[kind, window] = sharing.Batches(
                 lambda revisions: self._ask_grouped(kind, window, revisions),
                 clock=self._clock,
-                fresh_seconds=self._limits.fresh_seconds,
+                fresh_seconds=min(max(limits.fresh_seconds, window / 100), limits.fresh_seconds_at_most),
             )
         return batches
 

@@ -7,6 +7,7 @@ started again. Only event handlers are registered, so it writes nothing: no fina
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +21,13 @@ from penstock.kube.resources import Resource
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 10.0
-"""How long kopf may take to end; it does nothing that would have to be waited for."""
+STOP_SECONDS = 3.0
+"""How long kopf may take to end; it sometimes takes more, and does nothing that would have to be waited for."""
 
 _WATCH_SECONDS = 20
 _SILENCE_SECONDS = 25.0
 _SETTLE_SECONDS = 2.0
+"""A list tells one object after the other: how long it must have told none to be over."""
 _LAST_RESTART_WAIT = 30.0
 
 Feed = Callable[[Resource, str | None, Mapping[str, Any]], None]
@@ -84,7 +86,6 @@ async def _supervise(
             watcher.start()
         elif not watcher.relisted.is_set():
             wait = 1.0
-        # a watch that lists again tells one object after the other: let it come to the end
         while watcher.relisted.is_set() and not stop.is_set():
             watcher.relisted.clear()
             await _is_set_within(stop, _SETTLE_SECONDS)
@@ -142,6 +143,7 @@ class _Watcher:
     def start(self) -> None:
         """Watch in a new thread."""
         self.ended.clear()
+        self.relisted.set()  # what went between our own list and that of the watch is told by neither
         self.failure = None
         self._stop = concurrent.futures.Future()
         threading.Thread(target=self._in_thread, args=(self._stop,), name="watches", daemon=True).start()
@@ -151,7 +153,7 @@ class _Watcher:
         if not self._stop.done():
             self._stop.set_result(None)
         if not await _is_set_within(self.ended, STOP_SECONDS):
-            logger.warning("the watches did not end within %.0f s and are left behind", STOP_SECONDS)
+            logger.info("the watches have not ended within %.0f s and are left behind", STOP_SECONDS)
 
     def _in_thread(self, stop: "concurrent.futures.Future[None]") -> None:
         failure: BaseException | None = None
@@ -159,8 +161,7 @@ class _Watcher:
             asyncio.run(self._kopf(stop))
         except BaseException as error:  # noqa: BLE001  # whatever ends the thread is told in the other one
             failure = error
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._note_end, failure)
+        self._tell(self._note_end, failure)
 
     def _note_end(self, failure: BaseException | None) -> None:
         self.failure = failure
@@ -179,8 +180,12 @@ class _Watcher:
         )
 
     def _hand_over(self, resource: Resource, kind: str | None, obj: Mapping[str, Any]) -> None:
-        """From kopf's thread to our loop."""
-        self._loop.call_soon_threadsafe(self._take, resource, kind, obj)
+        self._tell(self._take, resource, kind, obj)
+
+    def _tell(self, what: Callable[..., None], *args: Any) -> None:
+        """From kopf's thread to our loop, which may have ended before a thread that was left behind."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, *args)
 
     def _take(self, resource: Resource, kind: str | None, obj: Mapping[str, Any]) -> None:
         named = {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
@@ -242,7 +247,7 @@ def _settings() -> kopf.OperatorSettings:
 
 
 async def _login(configuration: Any) -> kopf.ConnectionInfo:
-    """kopf logs in as the client does, again whenever its token has expired."""
+    """The login of the client, for kopf; asked for again whenever a token has expired."""
     header: str = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
     scheme, _, token = header.rpartition(" ")
     return kopf.ConnectionInfo(

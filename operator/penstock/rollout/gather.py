@@ -60,6 +60,22 @@ def ready_endpoints(slices: Iterable[Json]) -> dict[str, tuple[ports.Endpoint, .
     return {name: tuple(sorted(endpoints)) for name, endpoints in found.items() if name}
 
 
+def scrape_targets(pods: Iterable[Json]) -> list[dict[str, Any]]:
+    """Every running model pod, in the form of Prometheus's HTTP service discovery.
+
+    A pod that is not ready is among them: its errors may be the reason.
+    """
+    targets = []
+    for pod in pods:
+        metadata, status = pod["metadata"], pod.get("status", {})
+        address = status.get("podIP")
+        if status.get("phase") == "Running" and address:
+            host = f"[{address}]" if ":" in address else address
+            labels = {"pod": metadata["name"], "namespace": metadata["namespace"]}
+            targets.append({"targets": [f"{host}:{manifests.PORT}"], "labels": labels})
+    return targets
+
+
 def routed(mdep: modeldeployment_status.ModelDeployment, children: Children) -> ports.Routed:
     """What the data plane needs to know of a ModelDeployment: its split, and the ready endpoints it speaks of."""
     endpoints = ready_endpoints(children.slices)
