@@ -1,0 +1,196 @@
+"""Parts of the release die under traffic. These scenarios disturb the whole cluster, so they play alone."""
+
+from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase
+
+from tests.e2e import stage as stages
+from tests.e2e.catalogue import Kind
+from tests.e2e.kube import Json
+from tests.e2e.stage import Stage
+from tests.e2e.theatre import scenario
+
+
+async def kill(stage: Stage, pod: str) -> None:
+    """SIGKILL, at once: the kubelet gives a pod without grace no time."""
+    path = f"/api/v1/namespaces/{stage.world.system_namespace}/pods/{pod}"
+    await stage.kube.delete(path, query={"gracePeriodSeconds": "0"})
+
+
+async def pods_of(stage: Stage, component: str) -> list[Json]:
+    """The pods of a part of the release."""
+    path = f"/api/v1/namespaces/{stage.world.system_namespace}/pods"
+    return await stage.kube.items(path, query={"labelSelector": f"app.kubernetes.io/component={component}"})
+
+
+def ready(pod: Json) -> bool:
+    """Whether a pod is ready, and means to stay."""
+    conditions = pod["status"].get("conditions", [])
+    leaving = "deletionTimestamp" in pod["metadata"]
+    return not leaving and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+async def kill_operator(stage: Stage) -> None:
+    """Kill the operator, and wait for the next."""
+    killed = {pod["metadata"]["name"] for pod in await pods_of(stage, "operator")}
+    for name in killed:
+        await kill(stage, name)
+
+    async def next_is_ready() -> bool:
+        return any(ready(pod) and pod["metadata"]["name"] not in killed for pod in await pods_of(stage, "operator"))
+
+    await stage.eventually(next_is_ready, "the next operator is ready", seconds=90)
+
+
+@scenario(alone=True, seconds=300)
+async def test_an_operator_that_is_killed_at_every_step_still_promotes(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage))
+    async with stage.callers() as traffic:
+        await stage.point(Kind.BETTER)
+        await stage.until(lambda status: status.candidate is not None, "the rollout starts")
+        await kill_operator(stage)
+        for kind, index in (("shadow", 1), ("canary", 2), ("canary", 3)):
+            await stage.until(_at_or_after(kind, index), f"step {index} begins", seconds=90)
+            await kill_operator(stage)
+        status = await stage.until(
+            lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it is promoted", seconds=90
+        )
+        await kill_operator(stage)
+        last = await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well", seconds=60)
+        await stage.eventually(lambda: _one_revision_is_left(stage), "the old version is gone")
+    stages.unharmed(traffic.summary())
+    assert [entry.outcome for entry in last.history] == [Outcome.PROMOTED, Outcome.PROMOTED]
+    assert last.stable is not None
+    assert status.stable is not None
+    assert last.stable.name == status.stable.name
+
+
+def _at_or_after(kind: str, index: int) -> stages.Check:
+    return lambda status: stages.in_step(status, kind, index) or (status.step is not None and status.step.index > index)
+
+
+async def _one_revision_is_left(stage: Stage) -> bool:
+    return len([name for name in await stage.owned() if name.startswith("deployments/")]) == 1
+
+
+@scenario(alone=True, seconds=240)
+async def test_an_operator_that_is_killed_while_undoing_still_undoes(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 30)]))
+    async with stage.callers() as traffic:
+        await stage.point(Kind.ERRORING)
+        status = await stage.until(
+            lambda status: status.failure is not None or stages.ended(status, stage.version(Kind.ERRORING)), "it fails"
+        )
+        await kill_operator(stage)
+        status = await stage.until(
+            lambda status: stages.ended(status, stage.version(Kind.ERRORING)), "it is undone", seconds=90
+        )
+        await stage.eventually(lambda: _one_revision_is_left(stage), "the bad version is gone")
+    bad = status.history[0]
+    stages.unharmed(traffic.summary(), blamed={bad.revision})
+    assert [entry.outcome for entry in status.history] == [Outcome.ROLLED_BACK, Outcome.PROMOTED]
+    assert traffic.summary(since=traffic.now - 1).failures() == {}
+
+
+@scenario(alone=True, seconds=240)
+async def test_a_bad_version_is_undone_after_the_operator_was_away(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 30)]))
+    async with stage.callers(bodies=stages.BODIES[:6]) as traffic:
+        await stage.point(Kind.ERRORING)
+        await stage.until(lambda status: stages.in_step(status, "canary"), "its canary begins")
+        await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 0)
+
+        async def gone() -> bool:
+            return not await pods_of(stage, "operator")
+
+        await stage.eventually(gone, "the operator is gone")
+        traffic.send_instead(stages.BODIES)
+        enough = len(traffic.exchanges) + 50
+        await stage.eventually(lambda: len(traffic.exchanges) > enough, "50 answers without an operator")
+        await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 1)
+        status = await stage.until(
+            lambda status: stages.ended(status, stage.version(Kind.ERRORING)), "it is undone", seconds=90
+        )
+    stages.unharmed(traffic.summary(), blamed={status.history[0].revision})
+    assert status.history[0].outcome is Outcome.ROLLED_BACK
+
+
+@scenario(alone=True, seconds=240)
+async def test_a_modeldeployment_that_is_deleted_without_an_operator_leaves_nothing_behind(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 60)]))
+    await stage.point(Kind.BETTER)
+    await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+    await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 0)
+    try:
+        await stage.kube.delete(stage.path)
+
+        async def nothing() -> bool:
+            return await stage.owned() == []
+
+        await stage.eventually(nothing, "everything is gone")
+    finally:
+        await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 1)
+
+    async def forgotten() -> bool:
+        return (await stage.ask()).status == 404
+
+    await stage.eventually(forgotten, "the data plane has forgotten it", seconds=90)
+
+
+@scenario(alone=True, seconds=240)
+async def test_a_prometheus_that_is_down_undoes_nothing(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 6)]))
+    prometheus = f"{stage.world.release}-prometheus"
+    async with stage.callers() as traffic:
+        await stage.point(Kind.BETTER)
+        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.kube.scale(stage.world.system_namespace, prometheus, 0)
+        try:
+            status = await stage.until(lambda status: status.phase is Phase.PAUSED, "it is held")
+            assert stages.condition(status, "Ready")[1] == "AnalysisError"
+            await stage.never(lambda status: status.split.weight != 40, "the split moves", seconds=5)
+        finally:
+            await stage.kube.scale(stage.world.system_namespace, prometheus, 1)
+        status = await stage.until(
+            lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it goes on", seconds=90
+        )
+    stages.unharmed(traffic.summary())
+    assert status.history[0].outcome is Outcome.PROMOTED
+
+
+@scenario(alone=True, seconds=240)
+async def test_restarting_every_envoy_loses_nothing(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage))
+    async with stage.callers(per_second=50, connections=12) as traffic:
+        for pod in await pods_of(stage, "envoy"):
+            await _replace(stage, pod)
+    stages.unharmed(traffic.summary(), at_least=200)
+
+
+async def _replace(stage: Stage, pod: Json) -> None:
+    """Delete a pod as a node's drain does, and wait until another is ready and it is gone."""
+    name = pod["metadata"]["name"]
+    await stage.kube.delete(f"/api/v1/namespaces/{stage.world.system_namespace}/pods/{name}")
+
+    async def replaced() -> bool:
+        pods = await pods_of(stage, "envoy")
+        return len(pods) == 2 and all(ready(one) and one["metadata"]["name"] != name for one in pods)
+
+    await stage.eventually(replaced, f"{name} is replaced", seconds=120)
+
+
+@scenario(alone=True, seconds=240)
+async def test_a_model_pod_that_is_lost_is_not_noticed(stage: Stage) -> None:
+    first = await stage.serve(stages.spec(stage, server={"replicas": 2}))
+    await stage.until(lambda status: status.stable is not None and status.stable.ready_replicas == 2, "two are ready")
+    assert first.stable is not None
+    async with stage.callers() as traffic:
+        pods = [name for name in await stage.owned() if name.startswith("pods/")]
+        await stage.kube.delete(f"/api/v1/namespaces/{stage.namespace}/{pods[0]}")
+        await stage.until(
+            lambda status: status.stable is not None and status.stable.ready_replicas == 1, "one is missing"
+        )
+        await stage.until(
+            lambda status: status.stable is not None and status.stable.ready_replicas == 2, "it is replaced"
+        )
+    stages.unharmed(traffic.summary())
+    assert traffic.summary().revisions == {first.stable.name}
+    assert traffic.summary().tallies[first.stable.name].slowest < 2.0
