@@ -129,10 +129,24 @@ async def test_the_same_question_at_once_is_asked_once_and_again_a_moment_later(
         counts = []
         for seconds in (0, 0.2, 0.05):
             now[0] += seconds
-            await asyncio.gather(*(source.measure(metric, SUBJECT, 60) for metric in EVERY * 20))
+            await asyncio.gather(*(source.measure(metric, SUBJECT, 5) for metric in EVERY * 20))
             counts.append(peer.requests)
         source.close()
     assert counts == [3, 3, 6]
+
+
+async def test_an_answer_over_a_long_window_serves_longer() -> None:
+    now = [100.0]
+    clock: Callable[[], float] = lambda: now[0]  # noqa: E731
+    async with servers.answering(result([])) as peer:
+        source = adapter.Prometheus(peer.url, QUICK, clock)
+        counts = []
+        for seconds in (0, 0.4, 0.1):
+            now[0] += seconds
+            await asyncio.gather(*(source.measure(ERRORS, SUBJECT, window) for window in (5, 3600)))
+            counts.append(peer.requests)
+        source.close()
+    assert counts == [2, 3, 4]
 
 
 async def test_credentials_of_the_address_are_sent_and_never_said() -> None:
