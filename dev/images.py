@@ -19,26 +19,36 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from dev.cluster import settings, shell  # noqa: E402
+from dev.prometheus import program  # noqa: E402
 
 _CLUSTER = (sys.executable, str(ROOT / "dev" / "cluster" / "main.py"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """An image of this project."""
+    """An image that the cluster is given."""
 
     name: str
     file: pathlib.Path
+    compiled: bool = False
+    """Its program is compiled beforehand, so that the Dockerfile copies it from the cache, not from the checkout."""
 
     @property
     def tag(self) -> str:
         return f"localhost/penstock-{self.name}:dev"
 
 
-IMAGES = (
-    *(Image(name, ROOT / "images" / f"{name}.Dockerfile") for name in ("operator", "runtime", "envoy")),
-    *(Image(name, ROOT / "dev" / "dockerfiles" / f"{name}.Dockerfile") for name in ("prometheus", "mlflow")),
+OWN = tuple(Image(name, ROOT / "images" / f"{name}.Dockerfile") for name in ("operator", "runtime", "envoy"))
+STAND_INS = (
+    Image("prometheus", ROOT / "dev" / "prometheus" / "Dockerfile", compiled=True),
+    Image("mlflow", ROOT / "dev" / "mlflow" / "Dockerfile"),
 )
+"""For public images, in a cluster that can pull none."""
+
+
+def wanted(flavour: settings.Flavour) -> tuple[Image, ...]:
+    """The images that a cluster of this flavour cannot pull."""
+    return (*OWN, *STAND_INS) if flavour is settings.Flavour.LOCAL else OWN
 
 
 def inputs(image: Image) -> str:
@@ -50,6 +60,8 @@ def inputs(image: Image) -> str:
 
 
 def _files(image: Image) -> set[pathlib.Path]:
+    if image.compiled:
+        return {path for path in image.file.parent.iterdir() if path.is_file()}
     found = {image.file, ROOT / ".dockerignore", ROOT / "dev" / "cluster" / "base.py"}
     for line in image.file.read_text().splitlines():
         words = line.split()
@@ -79,16 +91,17 @@ class Record:
         return dict(json.loads(self._path.read_text())) if self._path.exists() else {}
 
 
-def ensure(image: Image, record: Record, *, force: bool = False) -> bool:
+def ensure(image: Image, cluster: settings.Settings, *, force: bool = False) -> bool:
     """Build the image unless the cluster has it from the same inputs; returns whether it was built."""
-    hashed = inputs(image)
+    record, hashed = Record(cluster), inputs(image)
     if not force and record.get(image.tag) == hashed and _cluster("image-exists", image.tag).returncode == 0:
         return False
-    arguments = []
-    if "\nARG RUN_BASE" in image.file.read_text() and os.environ.get("CLUSTER", "local") == settings.Flavour.LOCAL:
+    arguments: list[str] = []
+    if "\nARG RUN_BASE" in image.file.read_text() and cluster.flavour is settings.Flavour.LOCAL:
         base = _cluster("base-image").stdout.split()[-1]
         arguments = ["--build-arg", f"RUN_BASE={base}"]
-    shell.stream([*_CLUSTER, "build-image", "-f", image.file, "-t", image.tag, *arguments, ROOT])
+    context = program.folder(cluster) if image.compiled else ROOT
+    shell.stream([*_CLUSTER, "build-image", "-f", image.file, "-t", image.tag, *arguments, context])
     record.put(image.tag, hashed)
     return True
 
@@ -98,22 +111,23 @@ def _cluster(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def main(arguments: list[str]) -> int:
+    names = ", ".join(image.name for image in (*OWN, *STAND_INS))
     parser = argparse.ArgumentParser(prog="dev/images.py", description="Build images and give them to the cluster.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(image.name for image in IMAGES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}; without one, all that the cluster needs")
     parser.add_argument("--force", action="store_true", help="build even if nothing changed")
     options = parser.parse_args(arguments)
-    if unknown := set(options.names) - {image.name for image in IMAGES}:
-        parser.error(f"no image is called {', '.join(sorted(unknown))}: choose from {parser._actions[1].help}")  # noqa: SLF001
     try:
-        record = Record(settings.Settings.from_environment(os.environ))
-        for image in IMAGES:
-            if options.names and image.name not in options.names:
-                continue
+        cluster = settings.Settings.from_environment(os.environ)
+        chosen = {image.name: image for image in wanted(cluster.flavour)}
+        if unknown := sorted(set(options.names) - set(chosen)):
+            parser.error(
+                f"CLUSTER={cluster.flavour} needs no image {', '.join(unknown)}: choose from {', '.join(chosen)}"
+            )
+        for name in options.names or chosen:
             started = time.monotonic()
-            if ensure(image, record, force=options.force):
-                shell.say(f"{image.tag}: ready after {time.monotonic() - started:.1f} s")
-            else:
-                shell.say(f"{image.tag}: unchanged")
+            built = ensure(chosen[name], cluster, force=options.force)
+            what = f"ready after {time.monotonic() - started:.1f} s" if built else "unchanged"
+            shell.say(f"{chosen[name].tag}: {what}")
     except shell.ClusterError as error:
         shell.complain(f"error: {error}")
         return 1

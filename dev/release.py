@@ -29,6 +29,12 @@ _NAMESPACE_OBJECT = {
     "kind": "Namespace",
     "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
 }
+# A cluster that is not ours pulls the chart's public images; kind is given our own; the local one can pull nothing.
+_VALUES = {
+    settings.Flavour.CURRENT: ("values.yaml",),
+    settings.Flavour.KIND: ("values.yaml", "values-images.yaml"),
+    settings.Flavour.LOCAL: ("values.yaml", "values-images.yaml", "values-stand-ins.yaml"),
+}
 _SECONDS = 300.0
 
 
@@ -60,26 +66,23 @@ def install(arguments: Sequence[str]) -> None:
     """Hand the chart to helm."""
     _kubectl("apply", "--server-side", "-f", "-", text=json.dumps(_NAMESPACE_OBJECT))
     _unlock()
-    values = ["--values", str(ROOT / "dev" / "values.yaml")]
-    if os.environ.get("CLUSTER", "local") != settings.Flavour.CURRENT:
-        values += ["--values", str(ROOT / "dev" / "values-images.yaml"), *_image_annotations()]
+    cluster = settings.Settings.from_environment(os.environ)
+    values = [word for name in _VALUES[cluster.flavour] for word in ("--values", str(ROOT / "dev" / name))]
+    if cluster.flavour is not settings.Flavour.CURRENT:
+        values += _image_annotations(cluster)
     # The CRDs may be there already, applied by hand or by the cluster tests.
     options = ["--install", "--take-ownership", "--history-max", "3"]
     _helm("upgrade", RELEASE, ROOT / "charts" / "penstock", *options, *values, *arguments)
 
 
-def _image_annotations() -> list[str]:
+def _image_annotations(cluster: settings.Settings) -> list[str]:
     """A pod is replaced when its image changed, although the image's name stays."""
-    components = {
-        "operator": "operator",
-        "envoy": "envoy",
-        "mlflow": "mlflow.embedded",
-        "prometheus": "prometheus.embedded",
-    }
-    by_name = {image.name: image for image in images.IMAGES}
+    where = {"operator": "operator", "envoy": "envoy", "mlflow": "mlflow.embedded", "prometheus": "prometheus.embedded"}
+    record = images.Record(cluster)
     words: list[str] = []
-    for name, path in components.items():
-        words += ["--set-string", f"{path}.podAnnotations.image-inputs={images.inputs(by_name[name])}"]
+    for image in images.wanted(cluster.flavour):
+        if image.name in where:
+            words += ["--set-string", f"{where[image.name]}.podAnnotations.image-inputs={record.get(image.tag)}"]
     return words
 
 

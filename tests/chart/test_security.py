@@ -38,8 +38,7 @@ def test_every_pod_fits_the_restricted_standard_and_has_a_read_only_root(
 def test_every_container_has_probes_requests_and_a_memory_limit(defaults: rendering.Rendered, component: str) -> None:
     container = defaults.container(component)
 
-    probes = {"readinessProbe"} if component == "envoy" else {"startupProbe", "livenessProbe", "readinessProbe"}
-    assert {key for key in container if key.endswith("Probe")} == probes
+    assert {key for key in container if key.endswith("Probe")} == {"startupProbe", "livenessProbe", "readinessProbe"}
     assert set(container["resources"]["requests"]) == {"cpu", "memory"}
     assert "memory" in container["resources"]["limits"]
 
