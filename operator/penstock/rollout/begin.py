@@ -44,8 +44,14 @@ def start_or_rest(pass_: draft.Draft) -> draft.Draft:
         return pass_.held(hold.reason, hold.message)
     broken = pass_.workload(wanted.name).failure
     if broken is not None and broken.fatal:
-        return pass_.act(world.RemoveRevision(wanted.name))  # left by an earlier try, which they must not fail again
+        return _clear_away(pass_, wanted)
     return start(pass_, wanted)
+
+
+def _clear_away(pass_: draft.Draft, wanted: revision.Revision) -> draft.Draft:
+    """Pods that an earlier try left behind, beyond hope, go at once: they would fail this try too."""
+    others = [retired for retired in pass_.status.retired if retired.name != wanted.name]
+    return pass_.update(retired=[*others, modeldeployment_status.Retired(name=wanted.name, remove_at=pass_.now)])
 
 
 def _hold_on(pass_: draft.Draft) -> draft.Draft:
