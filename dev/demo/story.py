@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from penstock.api.v1alpha1.modeldeployment_status import HistoryEntry, ModelDeploymentStatus, Outcome
 
-from dev.demo import cluster, models, registry, stage
+from dev.demo import cluster, models, registry, stage, tunnel
 from dev.demo.models import Role
 from dev.traffic import client, report
 
@@ -50,20 +50,21 @@ async def play(place: Place, on: stage.Stage) -> Story:
     """Play the whole story, about a minute."""
     body = modeldeployment()
     async with cluster.connect() as kubernetes:
-        mlflow = await kubernetes.service_address(place.system_namespace, f"{place.release}-mlflow")
+        service = await kubernetes.service_address(place.system_namespace, f"{place.release}-mlflow")
         envoy = await kubernetes.service_address(place.system_namespace, f"{place.release}-envoy")
-        await _clear(kubernetes, place, body, on)
-        versions = await _register(mlflow, on)
-        async with asyncio.TaskGroup() as background:
-            watching = [
-                background.create_task(kubernetes.follow(place.namespace, body["metadata"]["name"], on.learn)),
-                background.create_task(
-                    kubernetes.follow_events(place.namespace, body["metadata"]["name"], on.learn_event)
-                ),
-            ]
-            story = await _acts(kubernetes, place, body, on, versions, mlflow, envoy)
-            for task in watching:
-                task.cancel()
+        async with tunnel.open_to(service) as mlflow:
+            await _clear(kubernetes, place, body, on)
+            versions = await _register(mlflow, on)
+            async with asyncio.TaskGroup() as background:
+                watching = [
+                    background.create_task(kubernetes.follow(place.namespace, body["metadata"]["name"], on.learn)),
+                    background.create_task(
+                        kubernetes.follow_events(place.namespace, body["metadata"]["name"], on.learn_event)
+                    ),
+                ]
+                story = await _acts(kubernetes, place, body, on, versions, mlflow, envoy)
+                for task in watching:
+                    task.cancel()
         return story
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from dev.demo import tunnel
 from tests.e2e import catalogue, kube
 from tests.e2e.stage import Stage, World
 
@@ -184,14 +185,16 @@ async def _world() -> AsyncIterator[World]:
     async with kube.connect() as api:
         services = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/services"
         mlflow = await _address(api, f"{services}/{RELEASE}-mlflow")
-        yield World(
-            kube=api,
-            catalogue=await asyncio.to_thread(catalogue.register, mlflow),
-            envoy=await _address(api, f"{services}/{RELEASE}-envoy"),
-            registry=f"http://{RELEASE}-mlflow.{SYSTEM_NAMESPACE}.svc:{mlflow.rpartition(':')[2]}",
-            system_namespace=SYSTEM_NAMESPACE,
-            release=RELEASE,
-        )
+        envoy = await _address(api, f"{services}/{RELEASE}-envoy")
+        async with tunnel.open_to(mlflow) as tracking_uri:
+            yield World(
+                kube=api,
+                catalogue=await asyncio.to_thread(catalogue.register, tracking_uri),
+                envoy=envoy,
+                registry=f"http://{RELEASE}-mlflow.{SYSTEM_NAMESPACE}.svc:{mlflow.rpartition(':')[2]}",
+                system_namespace=SYSTEM_NAMESPACE,
+                release=RELEASE,
+            )
 
 
 async def _address(api: kube.Kube, path: str) -> str:
