@@ -19,7 +19,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from dev.cluster import settings, shell  # noqa: E402
-from dev.prometheus import program  # noqa: E402
 
 _CLUSTER = (sys.executable, str(ROOT / "dev" / "cluster" / "main.py"))
 
@@ -30,8 +29,6 @@ class Image:
 
     name: str
     file: pathlib.Path
-    compiled: bool = False
-    """Its program is compiled beforehand, so that the Dockerfile copies it from the cache, not from the checkout."""
 
     @property
     def tag(self) -> str:
@@ -40,7 +37,7 @@ class Image:
 
 OWN = tuple(Image(name, ROOT / "images" / f"{name}.Dockerfile") for name in ("operator", "runtime", "envoy"))
 STAND_INS = (
-    Image("prometheus", ROOT / "dev" / "prometheus" / "Dockerfile", compiled=True),
+    Image("prometheus", ROOT / "dev" / "prometheus" / "Dockerfile"),
     Image("mlflow", ROOT / "dev" / "mlflow" / "Dockerfile"),
 )
 """For public images, in a cluster that can pull none."""
@@ -60,8 +57,6 @@ def inputs(image: Image) -> str:
 
 
 def _files(image: Image) -> set[pathlib.Path]:
-    if image.compiled:
-        return {path for path in image.file.parent.iterdir() if path.is_file()}
     found = {image.file, ROOT / ".dockerignore", ROOT / "dev" / "cluster" / "base.py"}
     for line in image.file.read_text().splitlines():
         words = line.split()
@@ -100,8 +95,7 @@ def ensure(image: Image, cluster: settings.Settings, *, force: bool = False) -> 
     if "\nARG RUN_BASE" in image.file.read_text() and cluster.flavour is settings.Flavour.LOCAL:
         base = _cluster("base-image").stdout.split()[-1]
         arguments = ["--build-arg", f"RUN_BASE={base}"]
-    context = program.folder(cluster) if image.compiled else ROOT
-    shell.stream([*_CLUSTER, "build-image", "-f", image.file, "-t", image.tag, *arguments, context])
+    shell.stream([*_CLUSTER, "build-image", "-f", image.file, "-t", image.tag, *arguments, ROOT])
     record.put(image.tag, hashed)
     return True
 
