@@ -90,8 +90,9 @@ def _with_new_deadline(pass_: draft.Draft, **changes: Any) -> draft.Draft:
 def enter(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], index: int) -> draft.Draft:
     """Go to a step; its clock starts once its split is confirmed."""
     step = modeldeployment_status.StepStatus(index=index, kind=plan.kind_at(steps, index), plan=plan.fingerprint(steps))
-    text = f"version {pass_.candidate.model_version}: {plan.describe(steps, index)}"
-    return pass_.update(step=step, verdicts=[]).tell("StepStarted", text).wake(pass_.now)
+    name = plan.describe(steps, index)
+    pass_ = pass_.update(step=step, verdicts=[]).waiting_for(name).wake(pass_.now)
+    return pass_.tell("StepStarted", f"version {pass_.candidate.model_version}: {name}")
 
 
 def _go_on(pass_: draft.Draft) -> draft.Draft:
