@@ -55,7 +55,7 @@ def _mlflow_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 @pytest.fixture(scope="session")
 def mlflow_url(_mlflow_servers: tuple[servers.Process, servers.Process]) -> str:
     """A real MLflow server on SQLite that lets everybody in."""
-    _mlflow_servers[0].wait_until_healthy("/health", 120)
+    _mlflow_servers[0].wait_until_healthy("/health", 240)
     return _mlflow_servers[0].url
 
 
@@ -64,7 +64,7 @@ def mlflow_auth_url(_mlflow_servers: tuple[servers.Process, servers.Process]) ->
     """A real MLflow server with basic authentication; ADMIN may do everything."""
     if importlib.util.find_spec("flask_wtf") is None:
         pytest.skip("no Flask-WTF here, which MLflow's authentication needs: install mlflow[auth]")
-    _mlflow_servers[1].wait_until_healthy("/health", 120)
+    _mlflow_servers[1].wait_until_healthy("/health", 240)
     return _mlflow_servers[1].url
 
 

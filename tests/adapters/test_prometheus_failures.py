@@ -20,7 +20,7 @@ pytestmark = pytest.mark.adapters
 SUBJECT = ports.Subject("ml", "fraud", "candidate1", "stable1")
 SECRET = "hunter2-never-print-this"
 QUICK = adapter.Limits(
-    connect_seconds=0.5, read_seconds=0.3, total_seconds=1.5, threads=4, answer_bytes=100_000, fresh_seconds=0.25
+    connect_seconds=0.5, read_seconds=0.3, total_seconds=3, threads=4, answer_bytes=100_000, fresh_seconds=0.25
 )
 ERRORS = Metric(name="errors", type=MetricType.ERROR_RATE, max=0.05)
 LATENCY = Metric(name="latency", type=MetricType.LATENCY, max=0.5)
@@ -118,7 +118,7 @@ async def test_a_server_that_never_answers_costs_seconds_however_many_ask() -> N
         took = time.monotonic() - started
         source.close()
     assert {type(one) for one in found} == {measurement.Unavailable}
-    assert took < 3
+    assert took < 6  # not a hundred times as long
 
 
 async def test_the_same_question_at_once_is_asked_once_and_again_a_moment_later() -> None:
