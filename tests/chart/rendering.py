@@ -1,6 +1,7 @@
 """What helm makes of the chart, as plain objects."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import subprocess
@@ -68,9 +69,10 @@ class Helm:
         Raises:
             Refused: with what helm says.
         """
-        command = ["template", release, str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES]
+        command = ("template", release, str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES)
         return self.run(*command, "--values", "-", text=json.dumps(values or {}))
 
+    @functools.cache  # noqa: B019 - one Helm a session
     def run(self, *arguments: str, text: str = "") -> str:
         outcome = subprocess.run([self.path, *arguments], input=text, capture_output=True, text=True, check=False)
         if outcome.returncode:

@@ -20,9 +20,6 @@ USER_ROLES = {("ClusterRole", "penstock-view"), ("ClusterRole", "penstock-edit")
 ENVOY = {("Deployment", "penstock-envoy"), ("Service", "penstock-envoy"), ("PodDisruptionBudget", "penstock-envoy")}
 MLFLOW = {("Deployment", "penstock-mlflow"), ("Service", "penstock-mlflow")}
 PROMETHEUS = {
-    ("ServiceAccount", "penstock-prometheus"),
-    ("ClusterRole", "penstock-prometheus"),
-    ("ClusterRoleBinding", "penstock-prometheus"),
     ("ConfigMap", "penstock-prometheus"),
     ("Deployment", "penstock-prometheus"),
     ("Service", "penstock-prometheus"),
@@ -201,10 +198,8 @@ def test_everything_lives_in_the_releases_namespace_or_in_none(helm: rendering.H
     assert namespaces == {(True, None), (False, "x")}
 
 
-def test_prometheus_scrapes_running_model_pods_and_leaves_their_labels_alone(helm: rendering.Helm) -> None:
-    rendered = helm.template(
-        {"watchNamespaces": ["ml"], "prometheus": {"embedded": {"scrapeInterval": "1s", "retention": "1h"}}}
-    )
+def test_prometheus_asks_the_operator_whom_to_scrape_and_leaves_their_labels_alone(helm: rendering.Helm) -> None:
+    rendered = helm.template({"prometheus": {"embedded": {"scrapeInterval": "1s"}}})
     config = yaml.safe_load(rendered.get("ConfigMap", "penstock-prometheus")["data"]["prometheus.yml"])
 
     assert config == {
@@ -213,21 +208,11 @@ def test_prometheus_scrapes_running_model_pods_and_leaves_their_labels_alone(hel
             {
                 "job_name": "penstock-models",
                 "honor_labels": True,
-                "kubernetes_sd_configs": [
+                "http_sd_configs": [
                     {
-                        "role": "pod",
-                        "namespaces": {"names": ["ml"]},
-                        "selectors": [{"role": "pod", "label": "penstock.dev/component=model"}],
+                        "url": "http://penstock-operator.penstock-system.svc.cluster.local:8082/targets",
+                        "refresh_interval": "1s",
                     }
-                ],
-                "relabel_configs": [
-                    {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
-                    {
-                        "source_labels": ["__meta_kubernetes_pod_container_port_number"],
-                        "regex": "8080",
-                        "action": "keep",
-                    },
-                    {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
                 ],
             }
         ],

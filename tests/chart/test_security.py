@@ -56,7 +56,7 @@ def test_only_who_talks_to_the_api_server_has_a_token(defaults: rendering.Render
         "operator": True,
         "envoy": False,
         "mlflow": False,
-        "prometheus": True,
+        "prometheus": False,
     }
 
 
@@ -91,7 +91,6 @@ def test_the_operator_may_do_what_it_does_and_nothing_else(defaults: rendering.R
     assert rights(defaults.get("Role", "penstock-operator-own")) == {
         "coordination.k8s.io/leases": {*READ, "create", "update", "patch"}
     }
-    assert rights(defaults.get("ClusterRole", "penstock-prometheus")) == {"pods": READ}
 
 
 def test_watched_namespaces_give_rights_there_and_nowhere_else(helm: rendering.Helm) -> None:
@@ -102,8 +101,6 @@ def test_watched_namespaces_give_rights_there_and_nowhere_else(helm: rendering.H
     assert roles == {
         ("penstock-operator", "ml"): OPERATOR_RIGHTS,
         ("penstock-operator", "fraud"): OPERATOR_RIGHTS,
-        ("penstock-prometheus", "ml"): {"pods": READ},
-        ("penstock-prometheus", "fraud"): {"pods": READ},
         ("penstock-operator-own", "penstock-system"): {
             "coordination.k8s.io/leases": {*READ, "create", "update", "patch"}
         },
@@ -132,5 +129,5 @@ def test_no_role_has_a_wildcard_and_every_binding_names_a_role_and_an_account(
     for binding in bindings:
         assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in rendered.names
         assert {(one["namespace"], one["name"]) for one in binding["subjects"]} <= accounts
-    used = {pod_of(rendered, component).get("serviceAccountName") for component in COMPONENTS} - {None}
+    used = {pod_of(rendered, component).get("serviceAccountName") for component in COMPONENTS} - {None, "default"}
     assert {name for _, name in accounts} == used

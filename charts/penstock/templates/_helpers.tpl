@@ -101,6 +101,7 @@ affinity:
 {{- end -}}
 {{- end -}}
 
+{{/* Address of the default registry, empty when there is none. */}}
 {{- define "penstock.trackingURI" -}}
 {{- if .Values.mlflow.embedded.enabled -}}
 {{- if .Values.mlflow.url -}}
