@@ -161,13 +161,16 @@ class _Watcher:
             asyncio.run(self._kopf(stop))
         except BaseException as error:  # noqa: BLE001  # whatever ends the thread is told in the other one
             failure = error
-        self._tell(self._note_end, failure)
+        _tell(self._loop, self._note_end, failure)
 
     def _note_end(self, failure: BaseException | None) -> None:
         self.failure = failure
         self.ended.set()
 
     async def _kopf(self, stop: "concurrent.futures.Future[None]") -> None:
+        # a flag of another kind would be waited for in a worker thread, which outlives kopf and keeps ours from ending
+        flag, loop = asyncio.Event(), asyncio.get_running_loop()
+        stop.add_done_callback(lambda _: _tell(loop, flag.set))
         endpoint = f"http://0.0.0.0:{self._probe_port}/healthz" if self._probe_port is not None else None
         await kopf.operator(
             registry=_registry(self._hand_over, self._cluster, self._loop),
@@ -176,16 +179,12 @@ class _Watcher:
             clusterwide=not self._namespaces,
             namespaces=list(self._namespaces),
             liveness_endpoint=endpoint,
-            stop_flag=stop,
+            stop_flag=flag,
         )
 
     def _hand_over(self, resource: Resource, kind: str | None, obj: Mapping[str, Any]) -> None:
-        self._tell(self._take, resource, kind, obj)
-
-    def _tell(self, what: Callable[..., None], *args: Any) -> None:
-        """From kopf's thread to our loop, which may have ended before a thread that was left behind."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(what, *args)
+        """From kopf's thread to our loop."""
+        _tell(self._loop, self._take, resource, kind, obj)
 
     def _take(self, resource: Resource, kind: str | None, obj: Mapping[str, Any]) -> None:
         named = {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
@@ -195,6 +194,12 @@ class _Watcher:
         self._held.learn(named)
         if kind is None:
             self.relisted.set()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *args: Any) -> None:
+    """Have the loop of the other thread do something; either may have ended before the other."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(what, *args)
 
 
 def _registry(feed: Feed, cluster: client.Cluster, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
