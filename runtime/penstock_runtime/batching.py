@@ -75,6 +75,11 @@ class Batcher:
     def queue_length(self) -> int:
         return len(self._queue)
 
+    @property
+    def busy(self) -> int:
+        """How many prediction threads work."""
+        return len(self._busy)
+
     def hangs(self) -> bool:
         """Whether every prediction thread is held by a call that is longer than the model may take."""
         longest = self._loop.time() - self._limits.hang

@@ -76,7 +76,7 @@ class Engine:
         ready = self._prepare(request)
         if alone.status == 200 and self._joins and isinstance(ready, _Ready) and ready.key is not None:
             together = self._together([ready, ready], [])
-            if together is None or not all(_close(json.loads(alone.body), json.loads(one.body)) for one in together):
+            if together is None or not all(close(json.loads(alone.body), json.loads(one.body)) for one in together):
                 self._separate("it answers its input example differently when that is given twice")
         return alone
 
@@ -172,14 +172,14 @@ class Engine:
             _log.warning("requests are predicted one by one from now on: %s", reason)
 
 
-def _close(one: Any, other: Any) -> bool:
-    """Equal but for the last digits, which depend on the number of rows in the linear algebra libraries."""
+def close(one: Any, other: Any, digits: int = 6) -> bool:
+    """Equal JSON but for the last digits, which depend on the number of rows in the linear algebra libraries."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_close(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(close(one[name], other[name], digits) for name in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_close, one, other))
+        return len(one) == len(other) and all(close(*pair, digits) for pair in zip(one, other, strict=True))
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+        return math.isclose(one, other, rel_tol=10.0**-digits, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))
     return bool(one == other)
 
 

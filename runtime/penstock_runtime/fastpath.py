@@ -18,9 +18,10 @@ from mlflow.types import schema as types
 
 from penstock_runtime.model import Model
 
-# Integers of 64 bits and more are the one thing that orjson reads differently; numbers of so many digits are rare.
+# Integers of more than 64 bits are the one thing that orjson reads differently: as floats.
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER: Final = b"0" * 19
+_LONG: Final = b"0" * 19
+_TOO_LONG: Final = (b"0" * 20, b"-" + b"0" * 19)
 
 _FRAME_FORMS: Final = frozenset({"dataframe_split", "dataframe_records"})
 _ROW_FORMS: Final = frozenset({"dataframe_records", "instances", "inputs"})
@@ -38,7 +39,8 @@ class Table:
 
 def decode(body: bytes) -> Any:
     """The JSON value of a body, or None where Python's own parser might say something else."""
-    if _LONG_NUMBER in body.translate(_DIGITS):
+    shape = body.translate(_DIGITS)
+    if _LONG in shape and any(number in shape for number in _TOO_LONG):
         return None
     try:
         return orjson.loads(body)

@@ -57,7 +57,11 @@ class Predictions:
         family = core.HistogramMetricFamily("penstock_predictions", "Numeric predictions, by value.", labels=LABELS)
         bounds = [*(str(bound) for bound in PREDICTION_BUCKETS), "+Inf"]
         cumulative = np.cumsum(self._counts).tolist()
-        family.add_metric(self._labels, list(zip(bounds, cumulative, strict=True)), self._sum)
+        family.add_metric(self._labels, list(zip(bounds, cumulative, strict=True)), None)
+        labels = dict(zip(LABELS, self._labels, strict=True))
+        # the client library leaves these out where a bucket is negative
+        family.add_sample("penstock_predictions_count", labels, cumulative[-1])
+        family.add_sample("penstock_predictions_sum", labels, self._sum)
         yield family
 
 

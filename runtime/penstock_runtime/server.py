@@ -6,19 +6,24 @@ while, and then stops.
 """
 
 import asyncio
+import functools
 import logging
 import math
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import TypeVar
 
 import uvicorn
 import uvloop
 
 from penstock_runtime import app, batching, engine, errors, model
 from penstock_runtime.settings import Settings
+
+T = TypeVar("T")
 
 _log = logging.getLogger("penstock")
 
@@ -107,42 +112,59 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 async def _load(settings: Settings, application: app.App, workers: list[batching.Worker], server: _Server) -> None:
-    loop = server.loop = asyncio.get_running_loop()
-    loaded: asyncio.Future[tuple[model.Model, engine.Engine]] = loop.create_future()
-
-    def load() -> None:
-        """In the prediction thread, because some libraries want to be used where they were loaded."""
-        try:
-            result = _ready(settings)
-        except errors.Failure as failure:
-            loop.call_soon_threadsafe(loaded.set_exception, failure)
-        except BaseException as error:  # noqa: BLE001  # sys.exit in a model's module must not end the thread in silence
-            sentence = f"{settings.identity.title} cannot be loaded: {error!r}; correct the model's code"
-            loop.call_soon_threadsafe(loaded.set_exception, errors.Failure(sentence))
-        else:
-            loop.call_soon_threadsafe(loaded.set_result, result)
-
-    workers[0].run(load)
+    """Load in the first prediction thread, because some libraries want to be used where they were loaded."""
+    server.loop = asyncio.get_running_loop()
+    title = settings.identity.title
     try:
-        served, predictor = await loaded
+        served = await _in(workers[0], lambda: model.load(settings.model_directory, title), title)
+        predictor = engine.Engine(served, join=settings.limits.batch_size > 1)
+        if served.example is not None:
+            await _rehearse(settings, workers[0], predictor, served.example)
     except BaseException:
         server.should_exit = True
         raise
     application.serve(served, batching.Batcher(predictor, workers, settings.limits, application.worked))
-    _log.info("%s is ready on port %d", settings.identity.title, settings.port)
+    _log.info("%s is ready", title)
 
 
-def _ready(settings: Settings) -> tuple[model.Model, engine.Engine]:
-    """Load the model and let it predict its input example once."""
+async def _rehearse(settings: Settings, worker: batching.Worker, predictor: engine.Engine, example: bytes) -> None:
+    """Readiness is a prediction that worked, where the model brings an input example."""
     title = settings.identity.title
-    served = model.load(settings.model_directory, title)
-    predictor = engine.Engine(served, join=settings.limits.batch_size > 1)
-    if served.example is not None:
-        answer = predictor.rehearse(served.example)
-        if answer.status != 200:
-            said = errors.one_line(errors.Failure(answer.body.decode()))
-            raise errors.Failure(
-                f"{title} cannot predict its own input example: {said}; log it again with an example that it accepts, "
-                "or with the library versions of the image"
-            )
-    return served, predictor
+    try:
+        async with asyncio.timeout(settings.limits.hang):
+            answer = await _in(worker, lambda: predictor.rehearse(example), title)
+    except TimeoutError:
+        raise errors.Failure(
+            f"{title} did not answer its own input example within {settings.limits.hang:g} s; correct the model, "
+            "give it more CPU, or raise PENSTOCK_HANG_SECONDS"
+        ) from None
+    if answer.status != 200:
+        said = " ".join(answer.body.decode().split())
+        raise errors.Failure(
+            f"{title} cannot predict its own input example: {said}; log it again with an example that it accepts, "
+            "or serve it with the library versions that it was logged with"
+        )
+
+
+async def _in(worker: batching.Worker, action: Callable[[], T], title: str) -> T:
+    """The result of an action in the worker's thread; whatever ends it otherwise is a Failure."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def carry(deliver: Callable[[], None]) -> None:
+        if not future.done():
+            deliver()
+
+    def task() -> None:
+        try:
+            result = action()
+        except errors.Failure as failure:
+            loop.call_soon_threadsafe(carry, functools.partial(future.set_exception, failure))
+        except BaseException as error:  # noqa: BLE001  # sys.exit in a model's module must not end the thread in silence
+            sentence = f"{title} cannot be loaded: {error!r}; correct the model's code"
+            loop.call_soon_threadsafe(carry, functools.partial(future.set_exception, errors.Failure(sentence)))
+        else:
+            loop.call_soon_threadsafe(carry, functools.partial(future.set_result, result))
+
+    worker.run(task)
+    return await future
