@@ -2,8 +2,8 @@
 
 `Agenda` is the state, without clock or task: what waits, what runs, what is planned. `WorkQueue` turns it into workers.
 A key that is added while it runs, runs once more afterwards. A pass decides anew when to look again, so its start
-drops what was planned for the key, and the newest plan replaces an earlier one; an event adds at once whatever is
-planned.
+drops what was planned before; of what is planned from then on, the earliest counts, except that a failure makes the
+key wait for its back-off. An event adds at once whatever is planned.
 """
 
 import asyncio
@@ -67,7 +67,12 @@ class Agenda(Generic[K]):
         return True
 
     def plan(self, key: K, when: float) -> None:
-        """Add the key at `when`, instead of at the time planned before."""
+        """Add the key at `when`, or earlier if that was planned since its last start."""
+        if key in self._planned and self._planned[key][0] <= when:
+            return
+        self._replan(key, when)
+
+    def _replan(self, key: K, when: float) -> None:
         number = next(self._numbers)
         self._planned[key] = (when, number)
         heapq.heappush(self._heap, (when, number, key))
@@ -82,7 +87,7 @@ class Agenda(Generic[K]):
         if key in self._running:
             self._failed.add(key)
         seconds = self._backoff.seconds(failures)
-        self.plan(key, now + seconds)
+        self._replan(key, now + seconds)
         return seconds
 
     def forget(self, key: K) -> None:
@@ -179,12 +184,12 @@ class WorkQueue(Generic[K]):
         self._count(int(self._agenda.add(key, self._clock())))
 
     def add_at(self, key: K, when: float) -> None:
-        """Look at the key at `when` (of the queue's clock), instead of at the time planned before."""
+        """Look at the key at `when` (of the queue's clock), or earlier if that was planned since its last start."""
         self._agenda.plan(key, when)
         self._arm()
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Look at the key in a while, instead of at the time planned before."""
+        """Look at the key in a while, or earlier if that was planned since its last start."""
         self.add_at(key, self._clock() + seconds)
 
     def retry(self, key: K) -> float:
