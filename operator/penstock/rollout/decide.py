@@ -44,4 +44,5 @@ def _look_again(pass_: draft.Draft) -> draft.Draft:
     status = pass_.status
     moving = status.candidate is not None and pass_.hold is None
     due = any(retired.remove_at <= pass_.now for retired in status.retired)
-    return pass_.wake(pass_.after(LOOK_AGAIN_SECONDS)) if moving or due or pass_.actions else pass_
+    short = status.stable is not None and status.stable.ready_replicas < status.stable.replicas
+    return pass_.wake(pass_.after(LOOK_AGAIN_SECONDS)) if moving or due or short or pass_.actions else pass_
