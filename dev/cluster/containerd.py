@@ -22,7 +22,9 @@ def wait(cluster: settings.Settings) -> None:
             raise shell.ClusterError(f"containerd ended at its start:\n{daemons.last_words(cluster, 'containerd')}")
         return cluster.containerd_socket.exists() and shell.attempt([*ctr(cluster), "version"]).returncode == 0
 
-    shell.wait_until(answers, seconds=60, what="containerd's start", hint=str(daemons.log_of(cluster, "containerd")))
+    shell.wait_until(
+        answers, seconds=60, what="containerd's start", hint=lambda: daemons.last_words(cluster, "containerd")
+    )
 
 
 def digests(cluster: settings.Settings) -> dict[str, str]:

@@ -33,6 +33,10 @@ def main(arguments: list[str]) -> int:
     except shell.ClusterError as error:
         shell.complain(f"error: {error}")
         return 1
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         shell.complain("interrupted; running the same command again continues")
         return 130

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Iterable, Sequence
 
 from dev.cluster import (
     addons,
@@ -27,6 +28,7 @@ from dev.cluster import (
 )
 
 _READY_URLS = (("coredns", "http://127.0.0.1:8181/ready"), ("kubelet", "http://127.0.0.1:10248/healthz"))
+_DAMAGED = "If it is about damaged data of an earlier cluster: `down`, then `up`."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +89,15 @@ def _bring_up(cluster: settings.Settings, programs: build.Binaries) -> bool:
     network.create(cluster)
     cgroups.create(cluster)
     shell.write(cluster.volatile / "boot", daemons.boot_id())
-    _start(cluster, programs)
+    all_daemons = components.all_daemons(cluster, programs)
+    _start(cluster, programs, all_daemons)
     if not addons.applied(cluster):
         addons.apply(cluster, programs)
     shell.wait_until(
-        lambda: not _serving(cluster, programs),
+        lambda: _require_running(cluster, [daemon.name for daemon in all_daemons]) and not _serving(cluster, programs),
         seconds=180,
         what="a Ready node and a serving CoreDNS",
-        hint=f"Logs: {cluster.logs}. kubelet's last words:\n{daemons.last_words(cluster, 'kubelet')}",
+        hint=lambda: f"{'; '.join(_serving(cluster, programs))}. Logs: {cluster.logs}",
         interval=0.5,
     )
     return True
@@ -107,41 +110,58 @@ def _clear_stale(cluster: settings.Settings) -> None:
         teardown.stop_everything(cluster)
 
 
-def _start(cluster: settings.Settings, programs: build.Binaries) -> None:
+def _start(cluster: settings.Settings, programs: build.Binaries, all_daemons: tuple[daemons.Daemon, ...]) -> None:
     sysctls.remember(cluster)
-    for daemon in components.all_daemons(cluster, programs):
-        if not daemons.ensure(cluster, daemon):
-            continue
-        shell.say(f"  started {daemon.name}")
+    for daemon in all_daemons:
+        if daemons.ensure(cluster, daemon):
+            shell.say(f"  started {daemon.name}")
+        # Also where it ran already: the `up` that started it may have been killed before the next line.
         match daemon.name:
             case "containerd":
                 containerd.wait(cluster)
                 containerd.load(cluster, pause.archive(cluster.cache), pause.IMAGE)
+            case "etcd":
+                _wait_for_etcd(cluster)
             case "kube-apiserver":
-                _wait_for_api(cluster, programs, daemon)
+                _wait_for_api(cluster, programs)
             case _:
                 pass
 
 
-def _wait_for_api(cluster: settings.Settings, programs: build.Binaries, daemon: daemons.Daemon) -> None:
+def _wait_for_etcd(cluster: settings.Settings) -> None:
+    def healthy() -> bool:
+        return _require_running(cluster, ("etcd",)) and not _silent(
+            cluster, (("etcd", f"{components.ETCD_URL}/health"),)
+        )
+
+    def advice() -> str:
+        return (
+            f"Its last words ({daemons.log_of(cluster, 'etcd')}):\n{daemons.last_words(cluster, 'etcd', 4)}\n{_DAMAGED}"
+        )
+
+    shell.wait_until(healthy, seconds=30, what="a healthy etcd", hint=advice)
+
+
+def _wait_for_api(cluster: settings.Settings, programs: build.Binaries) -> None:
     command = [*components.kubectl(cluster, programs), "--request-timeout=5s", "get", "--raw", "/readyz"]
-
-    def ready() -> bool:
-        for name in components.CONTROL_PLANE:
-            if daemons.pid_of(cluster, name) is None:
-                raise shell.ClusterError(
-                    f"{name} ended at its start. Its last words ({daemons.log_of(cluster, name)}):\n"
-                    f"{daemons.last_words(cluster, name)}\n"
-                    "If the data of an earlier cluster is damaged: `down`, then `up`."
-                )
-        return shell.attempt(command).returncode == 0
-
     shell.wait_until(
-        ready,
+        lambda: _require_running(cluster, components.CONTROL_PLANE) and shell.attempt(command).returncode == 0,
         seconds=90,
         what="a ready API server",
-        hint=f"Last words ({daemons.log_of(cluster, daemon.name)}):\n{daemons.last_words(cluster, daemon.name)}",
+        hint=lambda: f"Its last words:\n{daemons.last_words(cluster, 'kube-apiserver')}",
     )
+
+
+def _require_running(cluster: settings.Settings, names: Iterable[str]) -> bool:
+    """True, or an error with the last words of the daemon that ended."""
+    for name in names:
+        if daemons.pid_of(cluster, name) is None:
+            raise shell.ClusterError(
+                f"{name} ended at its start. Its last words ({daemons.log_of(cluster, name)}):\n"
+                f"{daemons.last_words(cluster, name)}\n"
+                f"{_DAMAGED}"
+            )
+    return True
 
 
 def _serving(cluster: settings.Settings, programs: build.Binaries) -> list[str]:
@@ -161,11 +181,11 @@ def _serving(cluster: settings.Settings, programs: build.Binaries) -> list[str]:
             complaints.append(
                 f"node {cluster.name} is not Ready: {ready[0].get('message') if ready else 'no condition'}"
             )
-    complaints.extend(f"{name} is not ready" for name in _silent(cluster))
+    complaints.extend(f"{name} is not ready" for name in _silent(cluster, _READY_URLS))
     return complaints
 
 
-def _silent(cluster: settings.Settings) -> list[str]:
+def _silent(cluster: settings.Settings, urls: Sequence[tuple[str, str]]) -> list[str]:
     """Which daemons do not say of themselves that they are ready, asked from inside the cluster's network."""
     script = (
         "import sys, urllib.request\n"
@@ -174,6 +194,6 @@ def _silent(cluster: settings.Settings) -> list[str]:
         "    try: opener.open(url, timeout=3).read()\n"
         "    except OSError: print(name)\n"
     )
-    questions = [word for pair in _READY_URLS for word in pair]
+    questions = [word for pair in urls for word in pair]
     outcome = shell.attempt([*network.inside(cluster), sys.executable, "-Sc", script, *questions], timeout=30)
-    return outcome.stdout.splitlines() if outcome.returncode == 0 else [name for name, _ in _READY_URLS]
+    return outcome.stdout.splitlines() if outcome.returncode == 0 else [name for name, _ in urls]

@@ -68,17 +68,6 @@ def prune(layout: pathlib.Path, keep: str) -> None:
         raise shell.ClusterError(f"{layout} has no image {keep}: remove the folder and build again.")
 
 
-def digest_of(layout: pathlib.Path, reference: str) -> str | None:
-    """The digest of the manifest that `layout` calls `reference`."""
-    path = layout / "index.json"
-    if not path.exists():
-        return None
-    for one in json.loads(path.read_text())["manifests"]:
-        if one.get("annotations", {}).get(_REFERENCE) == reference:
-            return str(one["digest"])
-    return None
-
-
 def _references(layout: pathlib.Path, digest: str) -> list[str]:
     manifest = json.loads(_blob(layout, digest).read_text())
     return [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]

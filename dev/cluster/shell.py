@@ -97,13 +97,13 @@ def shown(command: Sequence[str | pathlib.Path]) -> str:
 
 
 def wait_until(
-    question: Callable[[], bool], *, seconds: float, what: str, hint: str = "", interval: float = 0.2
+    question: Callable[[], bool], *, seconds: float, what: str, hint: Callable[[], str], interval: float = 0.2
 ) -> None:
-    """Ask until the answer is yes; raises `ClusterError` naming `what` after `seconds`."""
+    """Ask until the answer is yes; raises `ClusterError` with `what` and `hint` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not question():
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what} did not happen within {seconds:g} s. {hint}".rstrip())
+            raise ClusterError(f"{what} did not happen within {seconds:g} s. {hint()}")
         time.sleep(interval)
 
 

@@ -113,8 +113,7 @@ def test_pruning_keeps_what_a_named_image_still_has(tmp_path: pathlib.Path) -> N
     kept = {path.read_bytes() for path in (tmp_path / "blobs" / "sha256").iterdir()}
     assert {b"shared", b"only new", b"config of new"} < kept
     assert b"only old" not in kept
-    assert oci.digest_of(tmp_path, "old") is None
-    assert oci.digest_of(tmp_path, "new") == index["manifests"][1]["digest"]
+    assert json.loads((tmp_path / "index.json").read_text())["manifests"] == index["manifests"][1:]
 
 
 def test_the_pause_image_is_a_docker_archive_whose_layer_matches_its_config() -> None:
