@@ -167,13 +167,15 @@ def _finish(
     pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], current: modeldeployment.Step, until: datetime.datetime
 ) -> draft.Draft:
     """Leave the step when its time is over and, where the candidate gets requests, its metrics pass."""
-    judgement = verdict.judge(stops.checks_of(pass_), measuring.fresh(pass_))
+    judgement = verdict.judge(stops.checks_of(pass_), pass_.status.verdicts)
     if isinstance(judgement, verdict.Held) and current.pause is None:
         return pass_.held(judgement.reason, judgement.message)
     if pass_.now < until:
         return pass_.wake(until).waiting_for(f"{pass_.note} until {until:%H:%M:%S} UTC")
     if isinstance(judgement, verdict.Waiting) and current.pause is None:
         return pass_.waiting_for(f"{pass_.note}: {judgement.message}")
+    if current.pause is None and not measuring.answered(pass_):
+        return pass_.waiting_for(f"{pass_.note}: waiting for the latest measurements")
     index = pass_.status.step.index if pass_.status.step else 0
     return enter(pass_, steps, index + 1)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from penstock import ports
 from penstock.analysis import verdict
 from penstock.api.v1alpha1 import modeldeployment
-from penstock.api.v1alpha1.modeldeployment_status import MetricStatus
-from penstock.rollout import draft, stops, world
+from penstock.api.v1alpha1.modeldeployment_status import MetricStatus, Verdict
+from penstock.rollout import draft, plan, stops, world
 
 REFRESH = datetime.timedelta(seconds=30)
 """How old the numbers of an unchanged verdict may get in the status before they are worth a write."""
@@ -37,7 +37,7 @@ def absorb(pass_: draft.Draft) -> draft.Draft:
             continue
         before = known.get(metric.name)
         after = verdict.assess(metric, measured.answer, before, measured.at)
-        if before is None or _worth_writing(before, after):
+        if before is None or _worth_writing(before, after) or _may_end_the_step(pass_, after):
             known[metric.name] = after
         if after.verdict != (before.verdict if before else None):
             pass_ = _tell(pass_, metric, after)
@@ -50,6 +50,17 @@ def _worth_writing(before: MetricStatus, after: MetricStatus) -> bool:
         return (status.verdict, status.failures, status.inconclusives, status.errors)
 
     return counts(before) != counts(after) or after.measured_at - before.measured_at >= REFRESH
+
+
+def _may_end_the_step(pass_: draft.Draft, after: MetricStatus) -> bool:
+    """Whether the step may end before the next measurement: then this one has to be known."""
+    step = pass_.status.step
+    steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
+    if step is None or step.started_at is None or pass_.spec.rollout.paused or steps[step.index].pause is not None:
+        return False
+    hold = datetime.timedelta(seconds=plan.hold_seconds(steps[step.index]) or 0)
+    interval = datetime.timedelta(seconds=pass_.spec.rollout.analysis.interval_seconds)
+    return after.verdict is Verdict.PASS and after.measured_at + interval >= step.started_at + hold
 
 
 def _tell(pass_: draft.Draft, metric: modeldeployment.Metric, status: MetricStatus) -> draft.Draft:
@@ -65,11 +76,15 @@ def _tell(pass_: draft.Draft, metric: modeldeployment.Metric, status: MetricStat
             return pass_
 
 
-def fresh(pass_: draft.Draft) -> list[MetricStatus]:
-    """The verdicts that say something about now: nothing is known of a time in which nobody measured."""
-    interval = pass_.spec.rollout.analysis.interval_seconds
-    since = pass_.now - REFRESH - 2 * datetime.timedelta(seconds=interval)
-    return [known for known in pass_.status.verdicts if known.measured_at >= since]
+def answered(pass_: draft.Draft) -> bool:
+    """Whether every metric that decides has been asked since the operator started, and the last answer is known.
+
+    A step ends on what is so now, not on what was so before the operator stopped.
+    """
+    known = {known.name: known.measured_at for known in pass_.status.verdicts}
+    asked = pass_.seen.last_measured
+    deciding = [metric.name for metric in stops.checks_of(pass_) if not metric.dry_run]
+    return all(name in asked and name in known and known[name] >= asked[name] for name in deciding)
 
 
 def ask(pass_: draft.Draft, metrics: Sequence[modeldeployment.Metric]) -> draft.Draft:
