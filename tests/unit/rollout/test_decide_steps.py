@@ -281,12 +281,20 @@ HOLDING = {
         canary(step=step(2, since=60)), seen(applied=to(10)), **entered(3, "step 4 of 4, canary 50 %")
     ),
     "a verdict from before the operator stopped does not end a step": Case(
-        canary(
-            step=step(2, since=600),
-            verdicts=[passed(300)],
-            message="step 3 of 4, canary 10 %: not measured yet: errors",
-        ),
-        seen(applied=to(10)),
+        canary(step=step(2, since=90), message="step 3 of 4, canary 10 %: waiting for the latest measurements"),
+        seen(applied=to(10), last_measured={}),
+        actions=(Measure(world.StepId(V2, 2, ago(90)), ERRORS, SUBJECT, 60),),
+        wake=10,
+    ),
+    "a measurement on its way is waited for": Case(
+        canary(step=step(2, since=90), message="step 3 of 4, canary 10 %: waiting for the latest measurements"),
+        seen(applied=to(10), last_measured={"errors": ago(1)}),
+        wake=9,
+    ),
+    "the last measurement before the end of a step is worth a write": Case(
+        canary(step=step(2, since=50), message="step 3 of 4, canary 10 % until 12:00:10 UTC"),
+        seen(applied=to(10), measured=(measured(measurement.Value(0.01, 100), canary(step=step(2, since=50))),)),
+        changes={"verdicts": [passed(0)]},
         wake=5,
     ),
     "a metric that cannot be told holds the rollout": Case(
