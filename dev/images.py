@@ -51,12 +51,13 @@ def wanted(flavour: settings.Flavour) -> tuple[Image, ...]:
 def inputs(image: Image) -> str:
     """A hash over everything that decides what is in the image."""
     digest = hashlib.sha256()
-    for path in sorted(_files(image)):
+    for path in sorted(files(image)):
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
-def _files(image: Image) -> set[pathlib.Path]:
+def files(image: Image) -> set[pathlib.Path]:
+    """The files that decide what is in the image."""
     found = {image.file, ROOT / ".dockerignore", ROOT / "dev" / "cluster" / "base.py"}
     for line in image.file.read_text().splitlines():
         words = line.split()

@@ -25,7 +25,7 @@ COPY operator/penstock /src/operator/penstock
 COPY runtime/penstock_runtime /src/runtime/penstock_runtime
 RUN cd /src \
  && /opt/build/bin/hatchling build -t wheel -d /src/dist \
- && python3.11 -m pip --python /opt/penstock/bin/python install -q --no-compile --no-deps --no-index --root /out /src/dist/*.whl \
+ && python3.11 -m pip --python /opt/penstock/bin/python install -q --no-compile --no-deps --no-warn-script-location --no-index --root /out /src/dist/*.whl \
  && /opt/penstock/bin/python -m compileall -q --invalidation-mode unchecked-hash -s /out -p / /out/opt/penstock/lib
 
 FROM ${BASE}
