@@ -98,7 +98,7 @@ def crds(api: Api) -> dict[str, dict[str, Any]]:
 
         def established(path: str = path, name: str = name) -> bool:
             stored[name] = api.call("GET", path).body
-            conditions = stored[name].get("status", {}).get("conditions", [])
+            conditions = stored[name].get("status", {}).get("conditions") or []
             return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
         eventually(established, f"{name} becomes established")
