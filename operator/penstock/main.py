@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"penstock-operator: {error.message}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     _set_up_logging(config)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("LOGNAME", "penstock")  # kopf asks for the user's name; a container's user has none
     return asyncio.run(_run(config))
 
@@ -62,8 +63,9 @@ def _set_up_logging(config: settings.Settings) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if config.log_format == "json" else text)
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
-    for noisy in ("kopf", "urllib3", "aiohttp.access"):
+    for noisy in ("kopf", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries are told by what they end in
 
 
 async def _run(config: settings.Settings) -> int:

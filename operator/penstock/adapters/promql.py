@@ -14,7 +14,7 @@ from penstock import errors, ports
 from penstock.analysis import histogram, measurement
 from penstock.api.v1alpha1 import modeldeployment
 
-LADDER = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
+LADDER = (2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 LONGEST_FILTER = 400
 
 Owner = tuple[str, str, str]

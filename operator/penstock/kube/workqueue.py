@@ -246,6 +246,8 @@ class WorkQueue(Generic[K]):
                 self._metrics.worked.labels(self._name).observe(self._clock() - started)
                 self._agenda.done(key)
                 self._count(0)
+            # a pass that waited for nothing has let nobody else run, and the next one may be as quick
+            await asyncio.sleep(0)
 
     def _count(self, added: int) -> None:
         """Show the workers and the metrics what has changed."""

@@ -6,12 +6,15 @@ A pass asks `current` and gets the last answer at once; an answer that is too ol
 
 import asyncio
 import datetime
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from penstock import errors, ports
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.rollout import revision, world
+
+logger = logging.getLogger(__name__)
 
 ReadSecret = Callable[[str, str], Awaitable[dict[str, str] | None]]
 """Namespace and name -> the Secret's decoded data, or None if it does not exist."""
@@ -48,16 +51,17 @@ class Resolver:
         asked = revision.digest([spec.model.to_wire(), revision.server_template(spec.server)])
         answer = self._answers.get(key)
         known = answer is not None and answer.asked == asked
-        if answer is None or not known or now >= self.next_look(key, spec, now):
+        stale = answer is None or now >= answer.at + datetime.timedelta(seconds=spec.model.poll_seconds)
+        if stale or not known:
             self._refresh(key, spec, asked, now)
         return answer.wanted if answer is not None and known else world.RESOLVING
 
     def next_look(
         self, key: ports.Key, spec: modeldeployment.ModelDeploymentSpec, now: datetime.datetime
     ) -> datetime.datetime:
-        """When the registry is to be asked again."""
+        """When the registry is to be asked again; one that is being asked will tell by itself."""
         answer = self._answers.get(key)
-        since = answer.at if answer is not None else now
+        since = answer.at if answer is not None and key not in self._running else now
         return since + datetime.timedelta(seconds=spec.model.poll_seconds)
 
     def address(self, spec: modeldeployment.ModelDeploymentSpec) -> tuple[str, str | None]:
@@ -138,6 +142,9 @@ class Resolver:
             wanted: Wanted = revision.render(spec, found, self._defaults, registry.tracking_uri)
         except errors.PenstockError as error:
             wanted = world.Unresolved(error.reason, error.message, retryable=error.retryable)
+        except Exception as error:
+            logger.exception("the registry could not be asked", extra={"key": str(key)})
+            wanted = world.Unresolved("RegistryUnavailable", f"the registry could not be asked: {type(error).__name__}")
         before = self._answers.get(key)
         self._answers[key] = _Answer(asked, wanted, now)
         self._running.pop(key, None)

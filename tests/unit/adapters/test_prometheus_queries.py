@@ -20,7 +20,7 @@ def own(query: str) -> Metric:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"), [(0, None), (4, None), (5, 5), (14, 10), (60, 60), (61, 60), (10**6, 86400)]
+    ("seconds", "expected"), [(0, None), (1, None), (4, 3), (5, 5), (14, 10), (60, 60), (61, 60), (10**6, 86400)]
 )
 def test_a_window_is_rounded_down_to_the_ladder(seconds: int, expected: int | None) -> None:
     assert promql.rung(seconds) == expected
