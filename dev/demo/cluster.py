@@ -48,19 +48,23 @@ class Cluster:
             if error.status != 409:
                 raise
 
-    async def apply(self, namespace: str, body: Json) -> None:
-        """The ModelDeployment is as `body` says."""
+    async def apply(self, namespace: str, body: Json) -> str:
+        """The ModelDeployment is as `body` says; answers its uid, which an earlier one of the same name had not."""
+        name = body["metadata"]["name"]
         await self._objects.patch_namespaced_custom_object(
             GROUP,
             VERSION,
             namespace,
             PLURAL,
-            body["metadata"]["name"],
+            name,
             body,
             field_manager="penstock-demo",
             force=True,
             _content_type=APPLY,
         )
+        # The client knows nothing of the answer 201, which a new object has; so ask again.
+        stored = await self._objects.get_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, name)
+        return str(stored["metadata"]["uid"])
 
     async def remove(self, namespace: str, name: str) -> None:
         """The ModelDeployment and its pods are gone."""
@@ -79,9 +83,9 @@ class Cluster:
         async for item in _watched(call, GROUP, VERSION, namespace, PLURAL, field_selector=f"metadata.name={name}"):
             learn(item)
 
-    async def follow_events(self, namespace: str, name: str, learn: Callable[[Json], None]) -> None:
-        """Tell every event about a ModelDeployment, until cancelled."""
-        chosen = f"involvedObject.kind=ModelDeployment,involvedObject.name={name}"
+    async def follow_events(self, namespace: str, uid: str, learn: Callable[[Json], None]) -> None:
+        """Tell every event about an object, until cancelled."""
+        chosen = f"involvedObject.uid={uid}"
         async for item in _watched(self._core.list_namespaced_event, namespace, field_selector=chosen):
             learn(item)
 

@@ -48,31 +48,20 @@ def modeldeployment() -> dict[str, Any]:
 
 async def play(place: Place, on: stage.Stage) -> Story:
     """Play the whole story, about a minute."""
-    body = modeldeployment()
     async with cluster.connect() as kubernetes:
         service = await kubernetes.service_address(place.system_namespace, f"{place.release}-mlflow")
         envoy = await kubernetes.service_address(place.system_namespace, f"{place.release}-envoy")
         async with tunnel.open_to(service) as mlflow:
-            await _clear(kubernetes, place, body, on)
+            await _clear(kubernetes, place, on)
             versions = await _register(mlflow, on)
-            async with asyncio.TaskGroup() as background:
-                watching = [
-                    background.create_task(kubernetes.follow(place.namespace, body["metadata"]["name"], on.learn)),
-                    background.create_task(
-                        kubernetes.follow_events(place.namespace, body["metadata"]["name"], on.learn_event)
-                    ),
-                ]
-                story = await _acts(kubernetes, place, body, on, versions, mlflow, envoy)
-                for task in watching:
-                    task.cancel()
-        return story
+            return await _Play(kubernetes, place, on, versions, mlflow, envoy).run()
 
 
-async def _clear(kubernetes: cluster.Cluster, place: Place, body: cluster.Json, on: stage.Stage) -> None:
+async def _clear(kubernetes: cluster.Cluster, place: Place, on: stage.Stage) -> None:
     on.scene("Setting the stage", "Taking away what an earlier demo left behind.")
     await kubernetes.ensure_namespace(place.namespace)
     async with asyncio.timeout(120):
-        await kubernetes.remove(place.namespace, body["metadata"]["name"])
+        await kubernetes.remove(place.namespace, modeldeployment()["metadata"]["name"])
 
 
 async def _register(mlflow: str, on: stage.Stage) -> dict[Role, registry.Registered]:
@@ -82,55 +71,87 @@ async def _register(mlflow: str, on: stage.Stage) -> dict[Role, registry.Registe
     return versions
 
 
-async def _acts(
-    kubernetes: cluster.Cluster,
-    place: Place,
-    body: cluster.Json,
-    on: stage.Stage,
-    versions: dict[Role, registry.Registered],
-    mlflow: str,
-    envoy: str,
-) -> Story:
-    name = body["metadata"]["name"]
-    first, better, flawed = (versions[role] for role in Role)
-    on.scene(
-        f"Version {first.version} is the first",
-        f"{registry.ALIAS!r} names version {first.version} ({first.accuracy:.1%} right): nobody to protect yet.",
-    )
-    await kubernetes.apply(place.namespace, body)
-    await on.until(lambda status: _serves(status, first), f"version {first.version} serves")
-    target = client.Target(envoy, host=f"{name}.{place.namespace}")
-    load = client.Load(models.requests(smooth_every=None), per_second=place.per_second)
-    async with client.flowing(target, load) as traffic:
-        on.callers(traffic)
-        on.scene(
+@dataclass(frozen=True)
+class _Play:
+    """The acts, and what they need."""
+
+    kubernetes: cluster.Cluster
+    place: Place
+    on: stage.Stage
+    versions: dict[Role, registry.Registered]
+    mlflow: str
+    envoy: str
+
+    async def run(self) -> Story:
+        """All acts, while the cluster's news come in."""
+        body, namespace = modeldeployment(), self.place.namespace
+        name = body["metadata"]["name"]
+        async with asyncio.TaskGroup() as background:
+            uid = await self.kubernetes.apply(namespace, body)
+            watching = [
+                background.create_task(self.kubernetes.follow(namespace, name, self.on.learn)),
+                background.create_task(self.kubernetes.follow_events(namespace, uid, self.on.learn_event)),
+            ]
+            story = await self._acts(name)
+            for task in watching:
+                task.cancel()
+        return story
+
+    async def _acts(self, name: str) -> Story:
+        await self._first()
+        target = client.Target(self.envoy, host=f"{name}.{self.place.namespace}")
+        load = client.Load(models.requests(smooth_every=None), per_second=self.place.per_second)
+        async with client.flowing(target, load) as traffic:
+            self.on.callers(traffic)
+            await self._better()
+            last = await self._flawed(traffic)
+            await asyncio.sleep(LAST_LOOK_SECONDS)
+        self.on.scene("The end")
+        return Story(
+            name=name,
+            address=self.envoy,
+            versions=self.versions,
+            history=tuple(last.history),
+            stable_version=last.stable.model_version if last.stable else None,
+            traffic=traffic.summary(),
+        )
+
+    async def _first(self) -> None:
+        first = self.versions[Role.FIRST]
+        self.on.scene(
+            f"Version {first.version} is the first",
+            f"{registry.ALIAS!r} names version {first.version} ({first.accuracy:.1%} right): nobody to protect yet.",
+        )
+        await self.on.until(lambda status: _serves(status, first), f"version {first.version} serves")
+
+    async def _better(self) -> None:
+        better = self.versions[Role.BETTER]
+        self.on.scene(
             f"Version {better.version} is better",
             f"{registry.ALIAS!r} moves to version {better.version} ({better.accuracy:.1%} right).",
         )
-        await asyncio.to_thread(registry.point, mlflow, better.version)
-        await on.until(lambda status: _ended(status, better), f"the rollout of version {better.version} ends")
-        on.scene(
+        await self._point(better)
+        await self.on.until(lambda status: _ended(status, better), f"the rollout of version {better.version} ends")
+
+    async def _flawed(self, traffic: client.Traffic) -> ModelDeploymentStatus:
+        flawed = self.versions[Role.FLAWED]
+        self.on.scene(
             f"Version {flawed.version} is said to be better still",
             f"{registry.ALIAS!r} moves to version {flawed.version} ({flawed.accuracy:.1%} right, says its author).",
         )
-        await asyncio.to_thread(registry.point, mlflow, flawed.version)
-        await on.until(lambda status: _in_canary(status, flawed) or _ended(status, flawed), "a canary begins")
-        on.scene(
+        await self._point(flawed)
+        await self.on.until(lambda status: _in_canary(status, flawed) or _ended(status, flawed), "a canary begins")
+        self.on.scene(
             "A second clinic connects",
             f"Some of its samples have a smooth outline. Version {flawed.version} takes a logarithm of 0 and raises.",
         )
         traffic.send_instead(models.requests(smooth_every=SMOOTH_EVERY))
-        last = await on.until(lambda status: _ended(status, flawed), f"the rollout of version {flawed.version} ends")
-        await asyncio.sleep(LAST_LOOK_SECONDS)
-    on.scene("The end")
-    return Story(
-        name=name,
-        address=envoy,
-        versions=versions,
-        history=tuple(last.history),
-        stable_version=last.stable.model_version if last.stable else None,
-        traffic=traffic.summary(),
-    )
+        return await self.on.until(
+            lambda status: _ended(status, flawed), f"the rollout of version {flawed.version} ends"
+        )
+
+    async def _point(self, to: registry.Registered) -> None:
+        await asyncio.to_thread(registry.point, self.mlflow, to.version)
 
 
 def _serves(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
