@@ -12,8 +12,8 @@ from tests.unit.rollout.cases import CANARY, PAUSE, SHADOW, SMOKE
 DEFAULTS = revision.Defaults("http://mlflow:5000", "mlflow-credentials", "runtime:1", "IfNotPresent")
 RESOLVED = ports.ModelVersion("fraud", 3)
 
-MINIMAL = {"model": {"name": "fraud", "alias": "champion"}}
-FULL = {
+MINIMAL: dict[str, Any] = {"model": {"name": "fraud", "alias": "champion"}}
+FULL: dict[str, Any] = {
     "model": {
         "name": "fraud",
         "version": 3,
