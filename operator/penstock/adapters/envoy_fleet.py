@@ -5,7 +5,7 @@ Rule: a split counts as applied when every node that is alive and serves has ack
 
 import enum
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.adapters import envoy_nodes, envoy_snapshot
@@ -128,7 +128,7 @@ class Fleet:
         if node.fresh and version:
             node.fresh = False
             self._doubt_all()
-        self._doubtful |= _differing([*before, *node.routes.possible])
+        self._doubt(before, node.routes.possible)
         return Poll(node, kind, node.routes.polls), news
 
     def reply(self, poll: Poll, waited_seconds: float = 0.0) -> envoy_nodes.Clusters | envoy_nodes.Routes | None:
@@ -152,7 +152,7 @@ class Fleet:
         due = node.routes.due(routes, waited_seconds)
         if due:
             node.routes.offered = routes
-        self._doubtful |= _differing([*before, *node.routes.possible])
+        self._doubt(before, node.routes.possible)
         return routes if due else None
 
     def applied(self, key: Key, now: float) -> Split | None:
@@ -160,8 +160,10 @@ class Fleet:
         split = self._wanted.split(key)
         if split is None or not self._settled(now):
             return None
-        serving = [node for node in self._nodes.values() if not node.fresh and now - node.seen <= LIVE_SECONDS]
-        return split if serving and all(node.has(key, split) for node in serving) else None
+        live = [node for node in self._nodes.values() if now - node.seen <= LIVE_SECONDS]
+        if all(node.fresh for node in live) or not all(node.has(key, split) for node in live):
+            return None
+        return split
 
     def changes(self, now: float) -> list[Key]:
         """The keys whose `applied` differs from what the last call saw; to be called after every event."""
@@ -181,6 +183,8 @@ class Fleet:
             self._doubt_all()
         if any(before - node.seen <= LIVE_SECONDS < now - node.seen for node in self._nodes.values()):
             self._doubt_all()
+        if self._complete_at is not None and now - self._complete_at > FORGET_SECONDS:
+            self._wanted.former.clear()
         for node_id in [name for name, node in self._nodes.items() if now - node.seen > FORGET_SECONDS]:
             self._nodes.pop(node_id).gone = True
 
@@ -208,11 +212,9 @@ class Fleet:
     def _doubt_all(self) -> None:
         self._doubtful.update(self._wanted.keys)
 
-
-def _differing(answers: Iterable[envoy_nodes.Routes]) -> set[Key]:
-    """The keys that are not alike in all of `answers`."""
-    distinct = list(dict.fromkeys(answers))
-    if len(distinct) == 1:
-        return set()
-    pairs = itertools.pairwise(distinct)
-    return {key for one, other in pairs for key, _ in one.bodies.items() ^ other.bodies.items()}
+    def _doubt(self, before: Sequence[envoy_nodes.Routes], after: Sequence[envoy_nodes.Routes]) -> None:
+        """Look again at the keys that are not alike in all that a node may have had and may have."""
+        if bool(before) != bool(after):
+            self._doubt_all()
+        for one, other in itertools.pairwise(dict.fromkeys((*before, *after))):
+            self._doubtful.update(key for key, _ in one.bodies.items() ^ other.bodies.items())

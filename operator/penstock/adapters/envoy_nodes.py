@@ -64,6 +64,8 @@ class Wanted:
         self._domains: envoy_snapshot.Domains | None = None
         self._clusters: Clusters | None = None
         self._routes: Routes | None = None
+        self.former: dict[str, bytes] = {}
+        """The clusters that were wanted by this process and are no more, as long as that may matter."""
 
     def put(self, routed: Routed) -> bool:
         """Want this; whether that changes anything. Raises Misconfigured, and then changes nothing."""
@@ -79,6 +81,7 @@ class Wanted:
             self._domains = None
         if old is None or old.clusters != new.clusters:
             self._clusters = None
+            self._part({} if old is None else old.clusters, new.clusters)
         if self._domains is None or old is None or old.body is not new.body:
             self._routes = None
         return True
@@ -86,10 +89,17 @@ class Wanted:
     def drop(self, key: Key) -> bool:
         """Want it no more; whether that changes anything."""
         self._routed.pop(key, None)
-        if self._compiled.pop(key, None) is None:
+        old = self._compiled.pop(key, None)
+        if old is None:
             return False
+        self._part(old.clusters, {})
         self._domains = self._clusters = self._routes = None
         return True
+
+    def _part(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
+        for name in new:
+            self.former.pop(name, None)
+        self.former.update({name: text for name, text in old.items() if name not in new})
 
     def split(self, key: Key) -> Split | None:
         compiled = self._compiled.get(key)
@@ -177,7 +187,7 @@ class Channel(Generic[Answer]):
 
 @dataclass(slots=True)
 class Node:
-    """One Envoy. Fresh until it has routes: it does not listen before, so nobody waits for it."""
+    """One Envoy. Fresh until it has acknowledged routes: it does not listen before it has some."""
 
     seen: float
     fresh: bool
@@ -186,8 +196,8 @@ class Node:
     routes: Channel[Routes] = field(default_factory=Channel[Routes])
 
     def has(self, key: Key, split: Split) -> bool:
-        """Whether it sends the requests for `key` by `split`, whatever it did with the last answer."""
-        if self.routes.confirmed is None:
+        """Whether it sends the requests for `key` by `split`, or none, whatever it did with the last answer."""
+        if self.routes.confirmed is None and not self.fresh:
             return False
         return all(
             (body := answer.bodies.get(key)) is not None and body.split == split for answer in self.routes.possible
@@ -195,8 +205,10 @@ class Node:
 
 
 def next_clusters(node: Node, wanted: Wanted) -> Clusters:
-    """What is wanted, and what the node's routes may still name."""
+    """What is wanted, and what the node's routes may still name: of routes given by an earlier process, anything."""
     fragments = wanted.clusters.fragments
+    if node.routes.confirmed is None and not node.fresh:
+        return clusters_of({**wanted.former, **fragments}) if wanted.former else wanted.clusters
     named = {name for routes in node.routes.possible for name in routes.named}
     kept = {
         name: clusters.fragments[name]
