@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Self
 
-from dev.cluster import daemons, settings, shell
+from dev.cluster import daemons, oci, settings, shell
 
 _BUNDLE = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 _BUNDLE_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -58,7 +58,6 @@ class Store:
         self._root = cluster.cache / "containers"
         # Which layers are mounted: true for one boot only.
         self._run_root = cluster.cache / "containers-run" / daemons.boot_id()
-        self.layout = cluster.cache / "oci"
         self.lock = cluster.cache / "images.lock"
 
     def command(self, *arguments: str | pathlib.Path) -> list[str | pathlib.Path]:
@@ -98,11 +97,12 @@ class Store:
         outcome = shell.attempt(self.command("inspect", "--type", "image", "--format", "{{.FromImageID}}", name))
         return outcome.stdout.strip() or None if outcome.returncode == 0 else None
 
-    def export(self, image: str, reference: str) -> None:
-        """Put the image into the layout folder; layers that are there already are not written again."""
-        self.layout.mkdir(parents=True, exist_ok=True)
-        destination = f"oci:{self.layout}:{reference}"
-        shell.run(self.command("push", "--quiet", "--disable-compression", "--format", "oci", image, destination))
+    def read(self, image: str) -> oci.Image:
+        return oci.read(self._root, self._driver(), image)
+
+    def save(self, image: str, name: str, archive: pathlib.Path) -> None:
+        """Write the whole image as a docker archive."""
+        shell.run(self.command("push", "--quiet", image, f"docker-archive:{archive}:{name}"))
 
     def _driver(self) -> str:
         """The fast driver, overlay, where the cache's file system can carry it; else vfs, which copies every layer."""

@@ -5,6 +5,7 @@ Rule: only puts the parts together; each part is a file of its own.
 
 import json
 import pathlib
+import tempfile
 import time
 
 from dev.cluster import (
@@ -106,9 +107,15 @@ class Local:
         there = containerd.digests(self._cluster).get(full)
         if there is not None and known.get(full) == [image, there]:
             return None
-        store.export(image, name)
-        moved = oci.transfer(self._cluster, store.layout, name, name)
-        oci.prune(store.layout, name)
+        try:
+            moved = oci.transfer(self._cluster, store.read(image), name)
+        except oci.UnknownStoreError as reason:
+            shell.say(f"handing over the whole image ({reason})")
+            with tempfile.TemporaryDirectory(dir=self._cluster.cache) as folder:
+                archive = pathlib.Path(folder) / "image.tar"
+                store.save(image, full, archive)
+                containerd.load(self._cluster, archive)
+                moved = archive.stat().st_size
         now = containerd.digests(self._cluster)[full]
         shell.write(records, json.dumps({**known, full: [image, now]}, indent=2))
         return moved

@@ -1,5 +1,7 @@
 """Names of images, archives without what is there already, Dockerfiles that take a base."""
 
+import base64
+import gzip
 import hashlib
 import io
 import json
@@ -82,38 +84,67 @@ def test_settings_of_pip_are_lent_as_mounts_and_never_as_arguments(tmp_path: pat
     assert "index-url = https://example.com/simple" in lines
 
 
-def _layout(folder: pathlib.Path, images: dict[str, list[bytes]]) -> None:
-    """An image layout with one manifest a name over the given layers."""
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
+def _description(files: dict[str, bytes]) -> tuple[bytes, list[dict[str, object]]]:
+    """A layer's archive, and its description in the words of tar-split: bytes between files, files by name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    whole, lines, position = buffer.getvalue(), list[dict[str, object]](), 0
+    for name, content in files.items():
+        start = whole.index(content, position)
+        lines.append({"type": 2, "payload": base64.b64encode(whole[position:start]).decode()})
+        raw = {"name_raw": base64.b64encode(name.encode()).decode()} if name.startswith("raw") else {"name": name}
+        lines.append({"type": 1, "size": len(content), **raw})
+        position = start + len(content)
+    lines.append({"type": 2, "payload": base64.b64encode(whole[position:]).decode()})
+    return whole, lines
 
-    def put(content: bytes) -> str:
-        name = hashlib.sha256(content).hexdigest()
-        (blobs / name).write_bytes(content)
-        return f"sha256:{name}"
 
-    entries = []
-    for name, layers in images.items():
-        config = put(f"config of {name}".encode())
-        manifest = {"config": {"digest": config}, "layers": [{"digest": put(layer)} for layer in layers]}
-        digest = put(json.dumps(manifest).encode())
-        entries.append({"digest": digest, "annotations": {"org.opencontainers.image.ref.name": name}})
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+def _store(folder: pathlib.Path, layers: list[dict[str, bytes]], *, named: list[str] | None = None) -> str:
+    """A store with one image over the given layers; returns the image's id."""
+    entries, parent, digests = list[dict[str, object]](), "", list[str]()
+    (folder / "overlay-layers").mkdir()
+    for number, files in enumerate(layers):
+        whole, lines = _description(files)
+        digests.append(f"sha256:{hashlib.sha256(whole).hexdigest()}")
+        own = f"layer{number}"
+        for name, content in files.items():
+            (folder / "overlay" / own / "diff").mkdir(parents=True, exist_ok=True)
+            (folder / "overlay" / own / "diff" / name).write_bytes(content)
+        with gzip.open(folder / "overlay-layers" / f"{own}.tar-split.gz", "wt") as written:
+            written.writelines(json.dumps(line) + "\n" for line in lines)
+        entries.append({"id": own, "parent": parent, "diff-digest": digests[-1], "diff-size": len(whole)})
+        parent = own
+    (folder / "overlay-layers" / "layers.json").write_text(json.dumps(entries))
+    config = json.dumps({"rootfs": {"diff_ids": named if named is not None else digests}}).encode()
+    image = hashlib.sha256(config).hexdigest()
+    place = folder / "overlay-images" / image
+    place.mkdir(parents=True)
+    (place / f"={base64.b64encode(f'sha256:{image}'.encode()).decode()}").write_bytes(config)
+    (folder / "overlay-images" / "images.json").write_text(json.dumps([{"id": image, "layer": parent}]))
+    return image
 
 
-def test_pruning_keeps_what_a_named_image_still_has(tmp_path: pathlib.Path) -> None:
-    _layout(tmp_path, {"old": [b"shared", b"only old"], "new": [b"shared", b"only new"]})
-    index = json.loads((tmp_path / "index.json").read_text())
-    # A tag that moved leaves its former manifest behind without a name.
-    index["manifests"][0].pop("annotations")
-    (tmp_path / "index.json").write_text(json.dumps(index))
+def test_a_layer_leaves_the_store_byte_for_byte(tmp_path: pathlib.Path) -> None:
+    image_id = _store(tmp_path, [{"base": b"lower layer"}, {"app.py": b"print(1)", "raw name": b"x" * 3000}])
+    image = oci.read(tmp_path, "overlay", image_id)
+    for layer in image.layers:
+        whole = b"".join(layer.content())
+        assert (f"sha256:{hashlib.sha256(whole).hexdigest()}", len(whole)) == (layer.digest, layer.size)
+    manifest = json.loads(image.manifest())
+    assert manifest["config"]["digest"] == f"sha256:{image_id}"
+    assert [layer["digest"] for layer in manifest["layers"]] == json.loads(image.config)["rootfs"]["diff_ids"]
 
-    oci.prune(tmp_path, "new")
 
-    kept = {path.read_bytes() for path in (tmp_path / "blobs" / "sha256").iterdir()}
-    assert {b"shared", b"only new", b"config of new"} < kept
-    assert b"only old" not in kept
-    assert json.loads((tmp_path / "index.json").read_text())["manifests"] == index["manifests"][1:]
+@pytest.mark.parametrize("damage", ["another image", "other layers", "no store"])
+def test_a_store_that_is_laid_out_differently_is_not_guessed_at(tmp_path: pathlib.Path, damage: str) -> None:
+    image = _store(tmp_path, [{"a": b"a"}], named=["sha256:other"] if damage == "other layers" else None)
+    folder = tmp_path / "elsewhere" if damage == "no store" else tmp_path
+    with pytest.raises(oci.UnknownStoreError):
+        oci.read(folder, "overlay", "f" * 64 if damage == "another image" else image)
 
 
 def test_the_pause_image_is_a_docker_archive_whose_layer_matches_its_config() -> None:
