@@ -4,16 +4,20 @@ Bare ASGI, because a framework's routing and response objects cost as much as th
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from penstock_runtime import answers, batching, metrics, model
+from penstock_runtime import answers, batching, metrics
 from penstock_runtime.answers import Answer, Outcome
-from penstock_runtime.engine import Request, Work
 from penstock_runtime.settings import Identity, Limits
+from penstock_runtime.work import Request, Work
+
+if TYPE_CHECKING:
+    from penstock_runtime.model import Model
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -25,7 +29,7 @@ class App:
     def __init__(self, identity: Identity, limits: Limits) -> None:
         self._identity = identity
         self._limits = limits
-        self._model: model.Model | None = None
+        self._model: Model | None = None
         self._batcher: batching.Batcher | None = None
         self._draining = False
         self._in_flight = 0
@@ -40,7 +44,7 @@ class App:
         """Whether requests are answered by the model."""
         return self._batcher is not None
 
-    def serve(self, loaded: model.Model, batcher: batching.Batcher) -> None:
+    def serve(self, loaded: "Model", batcher: batching.Batcher) -> None:
         """The model is loaded and has answered its example: take requests."""
         self._model, self._batcher = loaded, batcher
 
@@ -168,7 +172,7 @@ class App:
                 "model": self._identity.model,
                 "modelVersion": self._identity.model_version,
                 "runtimeVersion": metadata.version("penstock"),
-                "mlflowVersion": model.mlflow_version(),
+                "mlflowVersion": _mlflow_version(),
                 "signature": loaded.signature if loaded else None,
                 "inputExample": loaded is not None and loaded.example is not None,
             },
@@ -195,6 +199,13 @@ class App:
 
     def _queue_length(self) -> float:
         return 0 if self._batcher is None else self._batcher.queue_length
+
+
+def _mlflow_version() -> str:
+    for distribution in ("mlflow-skinny", "mlflow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return ""
 
 
 def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

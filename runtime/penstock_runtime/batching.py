@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penstock_runtime.answers import Answer
-from penstock_runtime.engine import Engine, Request, Work
 from penstock_runtime.settings import Limits
+from penstock_runtime.work import Predictor, Request, Work
 
 # Big bodies gain nothing from being joined, and cost their size again.
 _JOINED_BYTES = 1024 * 1024
@@ -59,9 +59,9 @@ class Batcher:
     """The queue before the model. Every method belongs to the event loop that runs when it is made."""
 
     def __init__(
-        self, engine: Engine, workers: Sequence[Worker], limits: Limits, worked: Callable[[Work], None]
+        self, predictor: Predictor, workers: Sequence[Worker], limits: Limits, worked: Callable[[Work], None]
     ) -> None:
-        self._engine = engine
+        self._predictor = predictor
         self._limits = limits
         self._worked = worked
         self._loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ class Batcher:
             worker.run(functools.partial(self._work, worker, batch))
 
     def _take(self, idle: int) -> list[_Waiting]:
-        most = min(self._limits.batch_size, -(-len(self._queue) // idle)) if self._engine.joins else 1
+        most = min(self._limits.batch_size, -(-len(self._queue) // idle)) if self._predictor.joins else 1
         batch: list[_Waiting] = []
         size = 0
         while self._queue and len(batch) < most:
@@ -131,7 +131,7 @@ class Batcher:
 
     def _work(self, worker: Worker, batch: Sequence[_Waiting]) -> None:
         """In the prediction thread."""
-        work = self._engine.answer([waiting.request for waiting in batch])
+        work = self._predictor.answer([waiting.request for waiting in batch])
         # the loop is gone when the process ends while the model still works
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._done, worker, batch, work)

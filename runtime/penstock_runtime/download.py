@@ -103,7 +103,7 @@ def _fetch(settings: Settings, record: dict[str, str]) -> None:
         (incoming / _RECORD).write_text(json.dumps(record), encoding="utf-8")
         _publish(incoming, settings.model_directory)
     except OSError as error:
-        raise errors.Failure(_disk(settings, error), passing=True) from error
+        raise _disk(settings, error) from error
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -147,24 +147,24 @@ def _attempt(settings: Settings, what: str, action: Callable[[], Any]) -> Any:
         except errors.Failure:
             raise
         except Exception as error:
-            sentence, passing = _explain(settings, what, error)
-            if pause is None or not passing:
-                raise errors.Failure(sentence, passing=passing) from error
-            print(errors.redact(f"{sentence}; trying again in {pause:g} s", settings.secrets), file=sys.stderr)
+            failure, again = _explain(settings, what, error)
+            if pause is None or not again:
+                raise failure from error
+            print(errors.redact(f"{failure}; trying again in {pause:g} s", settings.secrets), file=sys.stderr)
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _explain(settings: Settings, what: str, error: Exception) -> tuple[str, bool]:
-    """The sentence for an error of the registry or the artifact store, and whether it may pass by itself."""
+def _explain(settings: Settings, what: str, error: Exception) -> tuple[errors.Failure, bool]:
+    """What an error of the registry or the artifact store means, and whether to try again here and now."""
     subject, registry = what + settings.identity.title, settings.tracking_uri
     said = errors.one_line(error)
     code = error.error_code if isinstance(error, exceptions.MlflowException) else ""
     chain = list(_chain(error))
     passing = False
     if any(isinstance(link, OSError) and link.errno in _DISK for link in chain) or "[Errno 28]" in said:
-        sentence = _disk(settings, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    elif code in {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"} or " 401 " in said:
+        return _disk(settings, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))), False
+    if code in {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"} or " 401 " in said:
         sentence = (
             f"the registry {registry} refuses the credentials for {subject} (401); correct MLFLOW_TRACKING_USERNAME "
             "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the registry Secret"
@@ -189,20 +189,21 @@ def _explain(settings: Settings, what: str, error: Exception) -> tuple[str, bool
     else:
         passing = True
         sentence = f"{subject} can not be downloaded from {registry}: {said}; look at the registry's log"
-    return sentence, passing
+    return errors.Failure(sentence, passing=passing), passing
 
 
 _MISSING: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"})
 _DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def _disk(settings: Settings, error: OSError) -> str:
+def _disk(settings: Settings, error: OSError) -> errors.Failure:
     if error.errno in _DISK:
-        return (
+        return errors.Failure(
             f"{settings.identity.title} does not fit into {settings.model_directory}: no space left; "
-            "raise the size limit of the model volume"
+            "raise the size limit of the model volume, or free the node's disk",
+            passing=True,
         )
-    return (
+    return errors.Failure(
         f"{settings.model_directory} can not be written: {error.strerror or error}; mount a volume there that the "
         "container's user may write to"
     )

@@ -11,39 +11,15 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from mlflow import exceptions
 
 from penstock_runtime import fastpath, protocol, rows
 from penstock_runtime.answers import Answer, Outcome
 from penstock_runtime.model import Model
 from penstock_runtime.protocol import Question
+from penstock_runtime.work import Call, Request, Work
 
 _log = logging.getLogger("penstock")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One body for the model, with its content type."""
-
-    body: bytes
-    content_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of the model that went well: how many requests it answered, and its numeric predictions."""
-
-    size: int
-    numbers: np.ndarray | None
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One answer a request, in order, and the calls that it took."""
-
-    answers: list[Answer]
-    calls: list[Call]
 
 
 @dataclass(frozen=True, slots=True)

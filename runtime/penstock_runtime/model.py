@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import exceptions, pyfunc
 from mlflow.models import utils as model_utils
 from mlflow.pyfunc import context
@@ -86,10 +85,6 @@ def load(directory: Path, title: str) -> Model:
         _takes_params=takes_params is not None and takes_params.kind is not inspect.Parameter.VAR_KEYWORD,
         _context={"model_id": wrapper.model_id} if wrapper.model_id else {},
     )
-
-
-def mlflow_version() -> str:
-    return str(mlflow.__version__)
 
 
 def _model_config() -> Mapping[str, Any] | None:

@@ -15,13 +15,16 @@ import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 import uvloop
 
-from penstock_runtime import app, batching, engine, errors, model
+from penstock_runtime import app, batching, errors
 from penstock_runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from penstock_runtime import engine, model
 
 T = TypeVar("T")
 
@@ -106,7 +109,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise errors.Failure(
-            f"the server can not listen on {settings.host} port {settings.port}: {error.strerror}; "
+            f"the server can not listen on {settings.host} port {settings.port}: {os.strerror(error.errno or 0)}; "
             "set PENSTOCK_PORT to a port that is free and above 1023"
         ) from error
 
@@ -116,8 +119,7 @@ async def _load(settings: Settings, application: app.App, workers: list[batching
     server.loop = asyncio.get_running_loop()
     title = settings.identity.title
     try:
-        served = await _in(workers[0], lambda: model.load(settings.model_directory, title), title)
-        predictor = engine.Engine(served, join=settings.limits.batch_size > 1)
+        served, predictor = await _in(workers[0], functools.partial(_read, settings), title)
         if served.example is not None:
             await _rehearse(settings, workers[0], predictor, served.example)
     except BaseException:
@@ -127,7 +129,15 @@ async def _load(settings: Settings, application: app.App, workers: list[batching
     _log.info("%s is ready", title)
 
 
-async def _rehearse(settings: Settings, worker: batching.Worker, predictor: engine.Engine, example: bytes) -> None:
+def _read(settings: Settings) -> "tuple[model.Model, engine.Engine]":
+    # MLflow takes seconds to import; the server listens meanwhile
+    from penstock_runtime import engine, model
+
+    served = model.load(settings.model_directory, settings.identity.title)
+    return served, engine.Engine(served, join=settings.limits.batch_size > 1)
+
+
+async def _rehearse(settings: Settings, worker: batching.Worker, predictor: "engine.Engine", example: bytes) -> None:
     """Readiness is a prediction that worked, where the model brings an input example."""
     title = settings.identity.title
     try:
@@ -136,7 +146,8 @@ async def _rehearse(settings: Settings, worker: batching.Worker, predictor: engi
     except TimeoutError:
         raise errors.Failure(
             f"{title} did not answer its own input example within {settings.limits.hang:g} s; correct the model, "
-            "give it more CPU, or raise PENSTOCK_HANG_SECONDS"
+            "give it more CPU, or raise PENSTOCK_HANG_SECONDS",
+            passing=True,
         ) from None
     if answer.status != 200:
         said = " ".join(answer.body.decode().split())

@@ -100,6 +100,16 @@ class Hanging(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         time.sleep(3600)
 
 
+class Late(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Takes its time to load."""
+
+    def load_context(self, context: Any) -> None:
+        time.sleep(3600)
+
+    def predict(self, context: Any, model_input) -> Any:
+        return model_input
+
+
 class Unloadable(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """Asks for a library that no image has."""
 
@@ -138,6 +148,17 @@ def _iris(path: pathlib.Path, *, signature: bool, probabilities: bool = False) -
     )
 
 
+def _with_example(path: pathlib.Path, example: bytes) -> None:
+    """The moody model with another example, which no MLflow would have accepted."""
+    shutil.copytree(saved("moody"), path)
+    (path / "serving_input_example.json").write_bytes(example)
+
+
+def _broken(path: pathlib.Path, name: str, content: bytes) -> None:
+    shutil.copytree(saved("moody"), path)
+    (path / name).write_bytes(content)
+
+
 def _params() -> Any:
     return types.ParamSchema([types.ParamSpec("heat", "double", 0.5), types.ParamSpec("loud", "boolean", False)])
 
@@ -167,7 +188,14 @@ _BUILDERS: dict[str, Callable[[pathlib.Path], None]] = {
     "typed": _python(Typed()),
     "chat": _python(Chat()),
     "company": _python(Company(), _signature({"x": "double"}), pd.DataFrame({"x": [1.0, 2.0]})),
+    "hanging-example": lambda path: _with_example(path, b'{"dataframe_records": [{"mood": "sleep 3600"}]}'),
+    "failing-example": lambda path: _with_example(path, b'{"dataframe_records": [{"mood": "boom"}]}'),
+    "no-flavour": lambda path: _broken(
+        path, "MLmodel", b"flavors: {}\nmodel_uuid: a\nutc_time_created: '2026-01-01'\n"
+    ),
+    "no-pickle": lambda path: _broken(path, "python_model.pkl", b"this is no pickle"),
     "hanging": _python(Hanging(), _signature({"x": "double"})),
+    "late": _python(Late()),
     "unloadable": _python(Unloadable()),
 }
 

@@ -3,10 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from penstock_runtime import batching, engine
+from penstock_runtime import batching, work
 from penstock_runtime.answers import Answer, Outcome
 from penstock_runtime.settings import Limits
 
@@ -21,10 +21,10 @@ class Gate:
         self.seen: list[list[str]] = []
         self.opened = threading.Semaphore(0)
 
-    def answer(self, requests: Sequence[engine.Request]) -> engine.Work:
+    def answer(self, requests: Sequence[work.Request]) -> work.Work:
         self.seen.append([request.body.decode()[:1] for request in requests])
         assert self.opened.acquire(timeout=10)
-        return engine.Work([Answer(200, request.body, Outcome.SUCCESS) for request in requests], [])
+        return work.Work([Answer(200, request.body, Outcome.SUCCESS) for request in requests], [])
 
 
 class Desk:
@@ -34,10 +34,10 @@ class Desk:
         self.gate = gate
         chosen = Limits(**limits)
         self.workers = [batching.Worker(f"test-{number}") for number in range(chosen.threads)]
-        self.batcher = batching.Batcher(cast("engine.Engine", gate), self.workers, chosen, lambda _: None)
+        self.batcher = batching.Batcher(gate, self.workers, chosen, lambda _: None)
 
     def submit(self, text: str) -> asyncio.Future[Answer]:
-        return self.batcher.submit(engine.Request(text.encode(), None))
+        return self.batcher.submit(work.Request(text.encode(), None))
 
     async def hold(self, text: str) -> asyncio.Future[Answer]:
         """Submit a request and wait until the model works on it."""

@@ -5,21 +5,21 @@ import pathlib
 from typing import Any
 
 import pytest
-from penstock_runtime import engine, model
+from penstock_runtime import engine, model, work
 from penstock_runtime.answers import Outcome
 
 from tests.unit.runtime import models
 
 
-def request(body: Any) -> engine.Request:
-    return engine.Request(body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
+def request(body: Any) -> work.Request:
+    return work.Request(body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
 
 
-def moods(*words: str) -> engine.Request:
+def moods(*words: str) -> work.Request:
     return request({"dataframe_records": [{"mood": word} for word in words]})
 
 
-def iris(*numbers: float) -> engine.Request:
+def iris(*numbers: float) -> work.Request:
     return request({"dataframe_records": [{"a": number, "b": 3.0, "c": 1.4, "d": 0.2} for number in numbers]})
 
 
@@ -31,7 +31,7 @@ def joins(served: engine.Engine) -> bool:
     return served.joins
 
 
-TOGETHER: dict[str, tuple[str, list[engine.Request], list[int]]] = {
+TOGETHER: dict[str, tuple[str, list[work.Request], list[int]]] = {
     "rows of scikit-learn": ("iris", [iris(5.1), iris(4.0, 7.0), iris(1.0)], [3]),
     "probabilities": ("iris-probabilities", [iris(5.1), iris(4.0, 7.0)], [2]),
     "the long way": ("iris", [request({"inputs": {c: [n] for c in "abcd"}}) for n in (1.0, 9.0)], [2]),
@@ -78,7 +78,7 @@ TOGETHER: dict[str, tuple[str, list[engine.Request], list[int]]] = {
 
 
 @pytest.mark.parametrize(("name", "requests", "calls"), TOGETHER.values(), ids=TOGETHER.keys())
-def test_together_as_alone(name: str, requests: list[engine.Request], calls: list[int]) -> None:
+def test_together_as_alone(name: str, requests: list[work.Request], calls: list[int]) -> None:
     served = make(name)
     alone = [served.answer([one]).answers[0] for one in requests]
     together = served.answer(requests)

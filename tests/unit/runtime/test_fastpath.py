@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from penstock_runtime import engine, fastpath, model, protocol
+from penstock_runtime import engine, fastpath, model, protocol, work
 
 from tests.unit.runtime import models
 
@@ -215,6 +215,6 @@ def test_joined_rows_are_the_rows_one_below_the_other(loaded: dict[str, model.Mo
 def test_the_engine_takes_the_short_cut(loaded: dict[str, model.Model]) -> None:
     served = engine.Engine(loaded["doubles"])
     body = b'{"dataframe_records": [{"x": 1, "y": 2}]}'
-    request = engine.Request(body, "application/json")
+    request = work.Request(body, "application/json")
     assert isinstance(served._prepare(request), engine._Ready)
     assert served._prepare(request).question is None  # type: ignore[union-attr]
