@@ -238,7 +238,7 @@ def cluster(name: str, endpoints: Sequence[Endpoint], settings: Settings) -> dic
         "max_requests": settings.max_requests,
         "max_retries": settings.max_requests,
     }
-    return _cluster(name, endpoints, settings, thresholds) | {
+    return _cluster(name, endpoints, settings, thresholds, {"retry_policy": _retry_policy()}) | {
         "outlier_detection": {
             "split_external_local_origin_errors": True,
             "consecutive_local_origin_failure": 3,
@@ -263,11 +263,31 @@ def mirror_cluster(name: str, endpoints: Sequence[Endpoint], settings: Settings)
         "max_requests": settings.mirror_max_requests,
         "max_retries": 0,
     }
-    return _cluster(name, endpoints, settings, thresholds)
+    return _cluster(name, endpoints, settings, thresholds, {})
+
+
+def _retry_policy() -> dict[str, Any]:
+    """Retried is only what no model has seen: the connection failed, or broke before the request was written.
+
+    It stands in the cluster rather than in the routes, which all go over the wire with every change of a split.
+    """
+    return {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 3,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _PREVIOUS_HOSTS}}
+        ],
+        "host_selection_retry_max_attempts": "5",
+    }
 
 
 def _cluster(
-    name: str, endpoints: Sequence[Endpoint], settings: Settings, thresholds: Mapping[str, int]
+    name: str,
+    endpoints: Sequence[Endpoint],
+    settings: Settings,
+    thresholds: Mapping[str, int],
+    http_options: Mapping[str, Any],
 ) -> dict[str, Any]:
     addresses = [
         {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}}
@@ -289,6 +309,7 @@ def _cluster(
                 "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
                 "common_http_protocol_options": {"idle_timeout": f"{settings.idle_timeout_seconds:g}s"},
                 "explicit_http_config": {"http_protocol_options": {}},
+                **http_options,
             }
         },
     }
@@ -353,23 +374,8 @@ def _share(key: Key, backend: Backend, role: str, weight: int) -> dict[str, Any]
 
 
 def virtual_host(key: Key, domains: Sequence[str], body: bytes) -> bytes:
-    """A virtual host around the routes of a `Body`, as JSON.
-
-    Retried is only what no model has seen: the connection failed, or broke before the request was written.
-    """
-    host = {
-        "name": str(key),
-        "domains": list(domains),
-        "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
-            "num_retries": 3,
-            "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
-            "retry_host_predicate": [
-                {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _PREVIOUS_HOSTS}}
-            ],
-            "host_selection_retry_max_attempts": "5",
-        },
-    }
+    """A virtual host around the routes of a `Body`, as JSON."""
+    host = {"name": str(key), "domains": list(domains)}
     return orjson.dumps(host)[:-1] + b',"routes":' + body + b"}"
 
 
