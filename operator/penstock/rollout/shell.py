@@ -8,6 +8,7 @@ puts the key back into the queue.
 
 import asyncio
 import datetime
+import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable
@@ -174,6 +175,8 @@ class Controller:
                 outside.meters.status_writes.labels("conflict").inc()
                 outside.queue.add_after(key, CONFLICT_SECONDS)
                 return "conflict"
+            except errors.Missing:
+                return "deleted"
             outside.meters.status_writes.labels("written").inc()
             outside.objects.learn(body)
             self._publish(modeldeployment_status.ModelDeployment.model_validate(body))
@@ -244,12 +247,16 @@ class Controller:
                     if name not in action.keep:
                         await writer.delete_record(key.namespace, manifests.object_name(owner, name))
             case world.RunSmokeTest():
-                self._beside(key, ("smoke", action.step), self._smoke(key, action))
+                self._beside(key, ("smoke", action.step), functools.partial(self._smoke, key, action))
             case world.Measure():
                 self._mailbox(key).asked_at[action.step, action.metric.name] = self._outside.clock()
-                self._beside(key, ("measure", action.step, action.metric.name), self._measure(key, action))
+                self._beside(
+                    key, ("measure", action.step, action.metric.name), functools.partial(self._measure, key, action)
+                )
             case world.TagModelVersion():
-                self._beside(key, ("tag", action.entry.revision), self._tag(key, mdep.spec, action.entry))
+                self._beside(
+                    key, ("tag", action.entry.revision), functools.partial(self._tag, key, mdep.spec, action.entry)
+                )
             case _:
                 assert_never(action)
 
@@ -323,15 +330,14 @@ class Controller:
             return
         self._mailbox(key).tagged.add((entry.revision, entry.ended_at))
 
-    def _beside(self, key: ports.Key, name: Hashable, work: Coroutine[Any, Any, None]) -> None:
+    def _beside(self, key: ports.Key, name: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run work beside the passes, once at a time, and look at the key again when it is done."""
         if (key, name) in self._tasks:
-            work.close()
             return
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except Exception:
                 logger.exception("work beside the passes failed", extra={"key": str(key), "work": str(name)})
                 await asyncio.sleep(1)
