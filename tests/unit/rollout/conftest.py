@@ -7,6 +7,6 @@ from hypothesis import HealthCheck, settings
 
 SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
-settings.register_profile("rollout", max_examples=15, deadline=None, suppress_health_check=SLOW_IS_FINE)
+settings.register_profile("rollout", max_examples=25, deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=SLOW_IS_FINE)

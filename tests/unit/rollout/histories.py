@@ -194,13 +194,25 @@ RELEASES = _of("release", ("runtime:2", "runtime:3"))
 ANY = st.one_of(WAITS, WAITS, ALIAS, HEALTH, METRICS, REGISTRY, PLANE, PODS, DEATHS, COMMANDS, EDITS, RELEASES)
 
 
+TROUBLE = st.one_of(
+    _of("wait", (1, 5, 12, 35)),
+    _of("metrics", (Metrics.BAD, Metrics.BAD, Metrics.GOOD)),
+    PODS,
+    PODS,
+    PLANE,
+    ALIAS,
+    _of("annotate", st.sampled_from((("abort", "candidate", ""), ("promote", "candidate", "")))),
+)
+"""What makes a rollout end, and what may be in its way."""
+
+
 @dataclass(frozen=True)
 class History:
     """All it takes to make a world: its beginning, and what happens."""
 
     plan: tuple[api.Step, ...]
-    serves: bool
-    """Whether version 1 serves at the beginning, and version 2 is about to come."""
+    start: str
+    """new: nothing was there; serving: version 1 serves and 2 is about to come; rolling: 2 has been for a while."""
     events_lost: bool
     events: tuple[Event, ...]
 
@@ -209,21 +221,23 @@ class History:
         sim = Simulation(spec(self.plan), events_lost=self.events_lost)
         if self.events_lost:
             sim.change(model={"poll_seconds": 3600})
-        if self.serves:
+        if self.start != "new":
             sim.advance(30)
             sim.version = 2
+        if self.start == "rolling":
+            sim.advance(30)
         for event in self.events:
             event.happen(sim)
             sim.settle()
         return sim
 
 
-def histories(events: st.SearchStrategy[Event] = ANY, longest: int = 25) -> st.SearchStrategy[History]:
+def histories(events: st.SearchStrategy[Event] = ANY, longest: int = 30) -> st.SearchStrategy[History]:
     """Histories of these events."""
     return st.builds(
         History,
         plan=st.sampled_from(PLANS),
-        serves=st.sampled_from((True, True, True, False)),
+        start=st.sampled_from(("rolling", "rolling", "serving", "new")),
         events_lost=st.booleans(),
-        events=st.lists(events, max_size=longest).map(tuple),
+        events=st.lists(events, min_size=4, max_size=longest).map(tuple),
     )

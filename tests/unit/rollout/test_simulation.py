@@ -70,7 +70,7 @@ def test_invariant_01_nothing_is_undone_while_the_metric_source_is_down(
 
 
 @many
-@given(histories.histories())
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_02_a_weight_is_raised_only_on_a_candidate_with_ready_pods(history: histories.History) -> None:
     sim = history.play()
     for made in sim.trace:
@@ -82,7 +82,7 @@ def test_invariant_02_a_weight_is_raised_only_on_a_candidate_with_ready_pods(his
 
 
 @many
-@given(histories.histories())
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_03_stable_keeps_its_pods_and_whatever_gets_requests_is_not_removed(
     history: histories.History,
 ) -> None:
@@ -97,7 +97,7 @@ def test_invariant_03_stable_keeps_its_pods_and_whatever_gets_requests_is_not_re
 
 
 @many
-@given(histories.histories())
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_03_everything_goes_to_a_candidate_only_when_all_of_its_pods_were_ready(
     history: histories.History,
 ) -> None:
@@ -108,7 +108,7 @@ def test_invariant_03_everything_goes_to_a_candidate_only_when_all_of_its_pods_w
 
 
 @many
-@given(histories.histories())
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_03_an_undo_leaves_the_traffic_where_somebody_can_answer(history: histories.History) -> None:
     sim = history.play()
     for made in sim.trace:
@@ -120,7 +120,7 @@ def test_invariant_03_an_undo_leaves_the_traffic_where_somebody_can_answer(histo
 
 
 @many
-@given(histories.histories())
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_04_a_failure_never_raises_a_weight(history: histories.History) -> None:
     sim = history.play()
     for made in sim.trace:
@@ -280,6 +280,21 @@ def test_invariant_10_every_state_that_stays_names_a_reason_and_what_to_do(histo
 
 
 @many
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
+def test_a_split_counts_only_when_the_data_plane_has_confirmed_it(history: histories.History) -> None:
+    sim = history.play()
+    for made in sim.trace:
+        began = made.after.step and made.after.step.started_at
+        if began and began != (made.before.step and made.before.step.started_at):
+            assert made.seen.applied == made.after.split
+        if made.after.stable and made.after.stable.name != (made.before.stable and made.before.stable.name):
+            assert made.seen.applied == made.before.split
+            assert (made.before.split.candidate, made.before.split.weight) == (made.after.stable.name, 100)
+        if made.before.candidate and made.after.candidate is None and made.after.stable == made.before.stable:
+            assert made.seen.applied == made.after.split == Split(stable=made.after.split.stable)
+
+
+@many
 @given(histories.histories())
 def test_phases_move_as_the_table_of_transitions_allows(history: histories.History) -> None:
     sim = history.play()
@@ -342,13 +357,13 @@ def test_in_a_calm_world_every_rollout_comes_to_an_end_or_waits_for_a_person(his
 
 
 @many
-@given(histories.histories())
-def test_whoever_does_what_the_messages_say_gets_the_version_they_want(history: histories.History) -> None:
+@given(histories.histories(), st.integers(0, 3))
+def test_whoever_does_what_the_messages_say_gets_the_version_they_want(history: histories.History, bad: int) -> None:
+    """Also when it takes several tries until the version is good."""
     sim = history.play()
     sim.calm()
-    for version in (1, 2, 3):
-        sim.health[version] = Health.GOOD
-    for _ in range(12):
+    for attempt in range(15):
+        sim.health = dict.fromkeys((1, 2, 3), Health.UNSMOKED if attempt < bad else Health.GOOD)
         sim.advance(simulation.total_seconds(sim.spec, sim.spec.rollout.steps))
         status = sim.status
         if status.phase is Phase.HEALTHY:
