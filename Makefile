@@ -96,8 +96,10 @@ release: images ## Install the chart with these images
 ## Generated files
 
 .PHONY: generate
-generate: setup ## Write crds/, the chart's copy and the field reference from the models
+generate: setup ## Write CRDs, chart copies, references and diagrams from their sources
 	@$(PY) -m penstock.api.generate
+	@$(PY) -m dev.chart_readme
+	@$(PY) -m dev.phases
 
 .PHONY: lock
 lock: setup ## Pin the requirements anew
@@ -105,6 +107,7 @@ lock: setup ## Pin the requirements anew
 	  constraint=$$([ $$extra = dev ] || echo "-c dev.txt"); \
 	  ../$(VENV)/bin/uv pip compile -q ../pyproject.toml --extra $$extra $$constraint --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock" -o $$extra.txt; done
+	@echo 'hatchling>=1.27' | $(VENV)/bin/uv pip compile -q - --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 -o images/build-requirements.txt
 	@echo 'uv' | $(VENV)/bin/uv pip compile -q - --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements/bootstrap.txt
 
 ## Measurements
