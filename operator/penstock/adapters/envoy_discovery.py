@@ -91,6 +91,11 @@ class Envoy:
         """All hostnames that were asked for and not given."""
         return self._fleet.domains.refused
 
+    @property
+    def size(self) -> int:
+        """ModelDeployments in the data plane."""
+        return self._fleet.size
+
     def stats(self) -> Sequence[envoy_fleet.NodeStats]:
         """One line a node: age of its last poll, versions, refused configurations."""
         return self._fleet.stats(self._clock())

@@ -137,6 +137,18 @@ def test_an_envoy_of_an_earlier_process_gets_no_routes_that_lack_some() -> None:
     assert set(hosts(envoys.told(Kind.ROUTES))) == {"a/one", "b/two", "unknown"}
 
 
+def test_a_deletion_right_after_a_restart_takes_no_cluster_from_routes_in_use() -> None:
+    envoys = Conversation(want(ONE, R1), want(ONE, R1, key=OTHER))
+    envoys.versions = {("envoy-0", kind): "given by an earlier process" for kind in Kind}
+    envoys.fleet.drop(KEY)
+
+    assert '"a/one/r1"' in (envoys.told(Kind.CLUSTERS) or "")
+    envoys.told(Kind.CLUSTERS)
+    assert set(hosts(envoys.told(Kind.ROUTES))) == {"b/two", "unknown"}
+    envoys.told(Kind.ROUTES)
+    assert '"a/one/r1"' not in (envoys.told(Kind.CLUSTERS) or '"a/one/r1"')
+
+
 def test_an_envoy_that_restarts_is_told_all_and_its_former_self_nothing() -> None:
     envoys = Conversation(want(ONE, R1))
     envoys.settle()
