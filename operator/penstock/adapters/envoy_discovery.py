@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import orjson
 from aiohttp import web
 
-from penstock.adapters import envoy_fleet, envoy_nodes, envoy_snapshot
+from penstock.adapters import envoy_domains, envoy_fleet, envoy_nodes, envoy_snapshot
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Key, Routed
 
@@ -83,11 +83,11 @@ class Envoy:
         """Call `listener` whenever `applied` of a key may have changed."""
         self._listeners.append(listener)
 
-    def refusals(self, key: Key) -> Sequence[envoy_snapshot.Refusal]:
+    def refusals(self, key: Key) -> Sequence[envoy_domains.Refusal]:
         """The hostnames that a ModelDeployment asked for and does not get, and why."""
         return self._fleet.domains.refused.get(key, ())
 
-    def conflicts(self) -> Mapping[Key, Sequence[envoy_snapshot.Refusal]]:
+    def conflicts(self) -> Mapping[Key, Sequence[envoy_domains.Refusal]]:
         """All hostnames that were asked for and not given."""
         return self._fleet.domains.refused
 

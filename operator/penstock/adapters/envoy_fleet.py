@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.adapters import envoy_nodes, envoy_snapshot
+from penstock.adapters import envoy_domains, envoy_nodes, envoy_snapshot
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Key, Routed
 
@@ -93,7 +93,7 @@ class Fleet:
         return self._complete_at is not None
 
     @property
-    def domains(self) -> envoy_snapshot.Domains:
+    def domains(self) -> envoy_domains.Domains:
         return self._wanted.domains
 
     @property

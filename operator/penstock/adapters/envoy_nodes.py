@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from penstock.adapters import envoy_snapshot
+from penstock.adapters import envoy_domains, envoy_snapshot
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Key, Routed
 
@@ -61,7 +61,7 @@ class Wanted:
         self._settings = settings
         self._routed: dict[Key, Routed] = {}
         self._compiled: dict[Key, envoy_snapshot.Compiled] = {}
-        self._domains: envoy_snapshot.Domains | None = None
+        self._domains: envoy_domains.Domains | None = None
         self._clusters: Clusters | None = None
         self._routes: Routes | None = None
         self.former: dict[str, bytes] = {}
@@ -110,10 +110,10 @@ class Wanted:
         return self._compiled.keys()
 
     @property
-    def domains(self) -> envoy_snapshot.Domains:
+    def domains(self) -> envoy_domains.Domains:
         if self._domains is None:
             hostnames = {key: compiled.hostnames for key, compiled in self._compiled.items()}
-            self._domains = envoy_snapshot.assign(hostnames, self._settings.cluster_domain)
+            self._domains = envoy_domains.assign(hostnames, self._settings.cluster_domain)
         return self._domains
 
     @property

@@ -5,7 +5,6 @@ The resources are Envoy's v3 API as JSON.
 """
 
 import ipaddress
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import orjson
 
 from penstock import errors
+from penstock.adapters import envoy_domains
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Backend, Endpoint, Key, Routed
 
@@ -20,8 +20,6 @@ ROUTE_CONFIGURATION = "penstock"
 CLUSTER_TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_REVISION = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
@@ -69,22 +67,6 @@ class Compiled:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A hostname that a ModelDeployment asked for and does not get."""
-
-    hostname: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Domains:
-    """Who answers to which host names."""
-
-    owned: Mapping[Key, tuple[str, ...]]
-    refused: Mapping[Key, tuple[Refusal, ...]]
-
-
 def effective(split: Split, ready: Collection[str]) -> Weights:
     """What of `split` can be carried out when only the revisions in `ready` have endpoints.
 
@@ -98,45 +80,6 @@ def effective(split: Split, ready: Collection[str]) -> Weights:
         mirror = split.mirror if candidate_ready and weight < 100 else 0
         return Weights(stable=100 - weight, candidate=weight, mirror=mirror)
     return Weights(stable=0, candidate=100 if candidate_ready and split.weight > 0 else 0, mirror=0)
-
-
-def own_names(key: Key, cluster_domain: str) -> tuple[str, ...]:
-    """The names a ModelDeployment always has inside the cluster."""
-    short = f"{key.name}.{key.namespace}"
-    return (short, f"{short}.svc", f"{short}.svc.{cluster_domain}")
-
-
-def is_hostname(hostname: str) -> bool:
-    """Whether `hostname`, lower case, is one, or `*.` and one."""
-    plain = hostname.removeprefix("*.")
-    return len(hostname) <= 253 and all(_LABEL.fullmatch(label) for label in plain.split("."))
-
-
-def assign(wanted: Mapping[Key, Sequence[str]], cluster_domain: str) -> Domains:
-    """Give every host name to one ModelDeployment: Envoy refuses a configuration that names a domain twice.
-
-    Nobody can take the in-cluster name of another; of two that ask for one hostname the first by namespace and name
-    has it, so that every operator replica decides alike.
-    """
-    owners = {name: key for key in wanted for name in own_names(key, cluster_domain)}
-    owned = {key: list(own_names(key, cluster_domain)) for key in sorted(wanted)}
-    refused: dict[Key, list[Refusal]] = {}
-    for key in sorted(wanted):
-        for hostname in dict.fromkeys(hostname.lower() for hostname in wanted[key]):
-            if not is_hostname(hostname):
-                message = f"{hostname!r} is not a host name: use labels of a-z, 0-9 and - joined by dots"
-                refused.setdefault(key, []).append(Refusal(hostname, message))
-                continue
-            owner = owners.setdefault(hostname, key)
-            if owner != key:
-                message = f"{hostname} already belongs to ModelDeployment {owner}: remove it from one of the two"
-                refused.setdefault(key, []).append(Refusal(hostname, message))
-            elif hostname not in owned[key]:
-                owned[key].append(hostname)
-    return Domains(
-        owned={key: tuple(names) for key, names in owned.items()},
-        refused={key: tuple(refusals) for key, refusals in refused.items()},
-    )
 
 
 def compile_routed(routed: Routed, settings: Settings) -> Compiled:
@@ -196,13 +139,13 @@ def _named(routed: Routed, weights: Weights) -> frozenset[str]:
 
 def _check(routed: Routed) -> None:
     for part in (routed.key.namespace, routed.key.name):
-        if not _LABEL.fullmatch(part):
+        if not envoy_domains.is_label(part):
             raise errors.Misconfigured(
                 f"ModelDeployment {routed.key} cannot be routed to: {part!r} is no DNS label; use at most 63 of a-z, "
                 "0-9 and -"
             )
     for name, backend in routed.backends.items():
-        if name != backend.revision or not _REVISION.fullmatch(name):
+        if name != backend.revision or not envoy_domains.is_label(name):
             raise errors.Misconfigured(f"ModelDeployment {routed.key} has a revision with an impossible name: {name!r}")
         for endpoint in backend.endpoints:
             _check_endpoint(routed.key, endpoint)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from penstock.adapters import envoy_fleet, envoy_nodes, envoy_snapshot
+from penstock.adapters import envoy_domains, envoy_fleet, envoy_nodes, envoy_snapshot
 from penstock.adapters.envoy_fleet import Fleet, Kind, Poll
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Backend, Endpoint, Key, Routed
@@ -220,7 +220,7 @@ class Conversation(RuleBasedStateMachine):
         return {host["name"]: (host["domains"], host["routes"]) for host in configuration["virtual_hosts"]}
 
     def _expected_hosts(self) -> Mapping[str, tuple[list[str], object]]:
-        domains = envoy_snapshot.assign({key: wish.hostnames for key, wish in self.wanted.items()}, "cluster.local")
+        domains = envoy_domains.assign({key: wish.hostnames for key, wish in self.wanted.items()}, "cluster.local")
         expected: dict[str, tuple[list[str], object]] = {
             str(key): (
                 list(domains.owned[key]),

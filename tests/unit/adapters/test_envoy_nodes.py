@@ -4,7 +4,7 @@ import json
 
 import pytest
 from penstock import errors
-from penstock.adapters import envoy_fleet, envoy_snapshot
+from penstock.adapters import envoy_domains, envoy_fleet, envoy_snapshot
 from penstock.adapters.envoy_fleet import Fleet, Kind
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Backend, Endpoint, Key, Routed
@@ -109,7 +109,7 @@ def test_a_hostname_moves_without_a_gap() -> None:
     envoys.told(Kind.CLUSTERS)
     moved = hosts(envoys.told(Kind.ROUTES))
 
-    own = {str(key): list(envoy_snapshot.own_names(key, "cluster.local")) for key in (KEY, OTHER)}
+    own = {str(key): list(envoy_domains.own_names(key, "cluster.local")) for key in (KEY, OTHER)}
     assert moved == {"a/one": own["a/one"], "b/two": [*own["b/two"], "x.example.com"], "unknown": ["*"]}
 
 

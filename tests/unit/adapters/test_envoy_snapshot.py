@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from penstock import errors
-from penstock.adapters import envoy_snapshot
-from penstock.adapters.envoy_snapshot import Refusal, Settings, Weights
+from penstock.adapters import envoy_domains, envoy_snapshot
+from penstock.adapters.envoy_domains import Refusal
+from penstock.adapters.envoy_snapshot import Settings, Weights
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Backend, Endpoint, Key, Routed
 
@@ -364,12 +365,12 @@ def test_what_envoy_would_refuse_is_refused(wanted: Routed, message: str) -> Non
     ],
 )
 def test_hostnames(hostname: str, *, good: bool) -> None:
-    assert envoy_snapshot.is_hostname(hostname) is good
+    assert envoy_domains.is_hostname(hostname) is good
 
 
 def test_a_hostname_belongs_to_one() -> None:
     first, second, third = Key("a", "zebra"), Key("b", "ant"), Key("b", "bee")
-    domains = envoy_snapshot.assign(
+    domains = envoy_domains.assign(
         {
             third: ("shared.example.com",),
             first: ("Shared.example.com", "shared.example.com", "ant.b.svc.cluster.local", "zebra.a"),
@@ -400,11 +401,11 @@ NAMES = st.sampled_from(["a.x", "b.x.svc", "one.example.com", "two.example.com",
 
 @given(st.dictionaries(st.builds(Key, st.sampled_from("xy"), st.sampled_from("abc")), st.lists(NAMES, max_size=4)))
 def test_no_domain_has_two_owners_and_none_is_lost(wanted: dict[Key, list[str]]) -> None:
-    domains = envoy_snapshot.assign(wanted, "cluster.local")
+    domains = envoy_domains.assign(wanted, "cluster.local")
 
     everything = [name for names in domains.owned.values() for name in names]
     assert len(everything) == len(set(everything))
     for key, hostnames in wanted.items():
-        assert set(envoy_snapshot.own_names(key, "cluster.local")) <= set(domains.owned[key])
+        assert set(envoy_domains.own_names(key, "cluster.local")) <= set(domains.owned[key])
         refused = {refusal.hostname for refusal in domains.refused.get(key, ())}
         assert {hostname for hostname in hostnames if hostname not in domains.owned[key]} == refused
