@@ -114,6 +114,6 @@ lock: setup ## Pin the requirements anew
 
 .PHONY: bench
 bench: release ## Runtime against mlflow, router latency, rollout times; writes benchmarks/results/
-	@$(PY) benchmarks/runtime_vs_mlflow.py
-	@$(PY) benchmarks/router_latency.py
-	@$(IN_CLUSTER) $(PY) benchmarks/rollout.py
+	@$(PY) -m benchmarks.runtime_vs_mlflow
+	@$(PY) -m benchmarks.router_latency
+	@$(IN_CLUSTER) $(PY) -m benchmarks.rollout
