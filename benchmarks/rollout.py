@@ -59,7 +59,7 @@ class Place:
     envoy: str
     mlflow: str
     operator: str
-    versions: dict[registry.models.Role, registry.Registered]
+    versions: dict[models.Role, registry.Registered]
 
     async def apply(self, spec: Json, name: str = models.NAME) -> None:
         await self.cluster.apply(
@@ -113,9 +113,20 @@ def serves(version: int) -> Callable[[ModelDeploymentStatus], bool]:
     )
 
 
+def ready_or_promoted(version: int) -> Callable[[ModelDeploymentStatus], bool]:
+    """Both pods of the candidate are ready, or it is stable already."""
+
+    def check(status: ModelDeploymentStatus) -> bool:
+        if status.candidate is None:
+            return status.stable is not None and status.stable.model_version == version
+        return status.candidate.waiting_since is None and status.candidate.ready_replicas == 2
+
+    return check
+
+
 async def undo(place: Place, figures: Figures, rounds: int) -> None:
     """A version that turns bad while it has a share of the traffic: seconds until no caller gets it any more."""
-    roles = registry.models.Role
+    roles = models.Role
     good, flawed = place.versions[roles.BETTER].version, place.versions[roles.FLAWED].version
     host = f"{models.NAME}.{place.namespace}"
     exposures: list[float] = []
@@ -147,8 +158,8 @@ async def undo(place: Place, figures: Figures, rounds: int) -> None:
 
 async def steps(place: Place, figures: Figures, rounds: int) -> None:
     """Five steps without holds, two replicas: the operator's own time, from ready pods to promotion."""
-    roles = registry.models.Role
-    five = [{"smokeTest": {}}, *({"pause": {"holdSeconds": 0}} for _ in range(4))]
+    roles = models.Role
+    five: list[Json] = [{"smokeTest": {}}, *({"pause": {"holdSeconds": 0}} for _ in range(4))]
     whole: list[float] = []
     own: list[float] = []
     for number in range(rounds):
@@ -158,16 +169,7 @@ async def steps(place: Place, figures: Figures, rounds: int) -> None:
         await place.until(serves(other), "the version before serves")
         await place.apply(spec(version, five, replicas=2))
         begun = time.monotonic()
-        await place.until(
-            lambda status: (
-                (
-                    status.candidate is None
-                    or (status.candidate.waiting_since is None and status.candidate.ready_replicas == 2)
-                )
-                and bool(status.candidate or status.history[0].model_version == version)
-            ),  # noqa: B023
-            "the candidate's pods are ready",
-        )
+        await place.until(ready_or_promoted(version), "the candidate's pods are ready")
         ready = time.monotonic()
         await place.until(serves(version), "the candidate is promoted")
         own.append(time.monotonic() - ready)
@@ -180,7 +182,7 @@ async def idle(place: Place, figures: Figures, objects: int, seconds: float) -> 
     """Memory and API writes at rest, with one ModelDeployment and with many whose pods no node takes."""
     figures.say("operator's memory, a few ModelDeployments", await _memory(place), "MiB")
     quiet = {**spec(1, [{"smokeTest": {}}])}
-    quiet["model"] = {"name": models.NAME, "version": place.versions[registry.models.Role.FIRST].version}
+    quiet["model"] = {"name": models.NAME, "version": place.versions[models.Role.FIRST].version}
     quiet["server"]["template"] = {"spec": {"nodeSelector": {"benchmark": "nowhere"}}}
     quiet["rollout"]["progressDeadlineSeconds"] = 86400
     begun = time.monotonic()
