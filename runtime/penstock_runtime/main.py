@@ -6,6 +6,7 @@ Each ends with exit code 0, or writes one sentence to the termination log and en
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import metadata
 
@@ -33,7 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return server.run(chosen)
     except errors.Failure as failure:
         errors.report(str(failure), log, secrets)
+        _leave_threads_behind(failure.code)
         return failure.code
+
+
+def _leave_threads_behind(code: int) -> None:
+    """A download or a model that is stuck in another thread must not keep the process from ending."""
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
