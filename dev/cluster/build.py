@@ -58,7 +58,11 @@ KUBERNETES = Module(
 COREDNS = Module(name="coredns", linker_flags="-s -w", programs=(("coredns", "."),))
 HELM = Module(
     name="helm",
-    linker_flags="-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0",
+    # Without a Kubernetes version `helm template` says that the cluster is a 1.20.
+    linker_flags=(
+        "-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0"
+        " -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=35"
+    ),
     programs=(("helm", "helm.sh/helm/v3/cmd/helm"),),
 )
 MODULES = (KUBERNETES, COREDNS, HELM)
