@@ -27,7 +27,7 @@ demo: release ## A good version rolled out, a bad one undone, under live traffic
 
 .PHONY: test
 test: lint release ## Everything: linters, types, unit, adapters, chart, real cluster, end to end
-	@$(IN_CLUSTER) $(PYTEST) tests $(PYTEST_ARGS)
+	@$(IN_CLUSTER) $(PYTEST) tests/unit tests/adapters tests/chart tests/cluster tests/e2e $(PYTEST_ARGS)
 
 ## Inner loop
 
