@@ -46,11 +46,11 @@ def not_loaded() -> Answer:
     )
 
 
-def overloaded(length: int) -> Answer:
+def overloaded(waiting: int) -> Answer:
     return error(
         429,
         "REQUEST_LIMIT_EXCEEDED",
-        f"{length} requests are waiting already. Send fewer at a time, or add replicas.",
+        f"{waiting} requests are waiting already. Send fewer at a time, or add replicas.",
         Outcome.REJECTED,
         RETRY,
     )
@@ -72,6 +72,11 @@ def too_slow(seconds: float) -> Answer:
         f"The model did not answer within {seconds:g} s.",
         Outcome.MODEL_ERROR,
     )
+
+
+def left() -> Answer:
+    """For nobody: the client is gone."""
+    return error(400, "BAD_REQUEST", "The client left before its request was complete.", Outcome.BAD_REQUEST)
 
 
 def body_too_slow(seconds: float) -> Answer:

@@ -9,9 +9,9 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from penstock_runtime import answers, batching, metrics
+from penstock_runtime import answers, batching, bodies, metrics, openinference
 from penstock_runtime.answers import Answer, Outcome
 from penstock_runtime.settings import Identity, Limits
 from penstock_runtime.work import Request, Work
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+T = TypeVar("T")
+_LARGE = 64 * 1024
 Handler = Callable[["App", Scope, Receive], Awaitable[Answer]]
 
 
@@ -33,6 +35,7 @@ class App:
         self._batcher: batching.Batcher | None = None
         self._draining = False
         self._in_flight = 0
+        self._held = 0
         self._metrics = metrics.Metrics(identity)
         gauge = self._metrics.gauge
         gauge("penstock_requests_in_flight", "Requests being answered.", lambda: self._in_flight)
@@ -62,7 +65,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        methods = _ROUTES.get(scope["path"])
+        methods = _ROUTES.get(scope["path"]) or self._open_inference(scope["path"])
         if methods is None:
             answer = _plain(404, {"detail": "Not Found"})
         elif (handler := methods.get(scope["method"])) is None:
@@ -70,6 +73,15 @@ class App:
         else:
             answer = await handler(self, scope, receive)
         await self._send(answer, scope, send)
+
+    def _open_inference(self, path: str) -> "Mapping[str, Handler] | None":
+        """The routes under this model's name, with or without its version."""
+        prefix = f"/v2/models/{self._identity.model}"
+        versioned = f"{prefix}/versions/{self._identity.model_version}"
+        for stem in (versioned, prefix):
+            if path == stem or path.startswith(stem + "/"):
+                return _MODEL_ROUTES.get(path[len(stem) :])
+        return None
 
     async def _send(self, answer: Answer, scope: Scope, send: Send) -> None:
         headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
@@ -82,25 +94,63 @@ class App:
 
     async def invocations(self, scope: Scope, receive: Receive) -> Answer:
         """POST /invocations: MLflow's scoring protocol."""
+        return await self._counted(self._invoke(scope, receive))
+
+    async def infer(self, scope: Scope, receive: Receive) -> Answer:
+        """POST /v2/models/{name}/infer: the Open Inference Protocol."""
+        return await self._counted(self._infer(scope, receive))
+
+    async def _counted(self, answering: Awaitable[Answer]) -> Answer:
         started = time.perf_counter()
         self._in_flight += 1
         try:
-            answer = await self._invoke(scope, receive)
+            answer = await answering
         finally:
             self._in_flight -= 1
         self._metrics.answered(answer, time.perf_counter() - started)
         return answer
 
     async def _invoke(self, scope: Scope, receive: Receive) -> Answer:
+        content_type = _content_type(scope["headers"])
+        return await self._with_body(scope, receive, lambda body: self._predict(body, content_type))
+
+    async def _infer(self, scope: Scope, receive: Receive) -> Answer:
+        async def predict(body: bytes) -> Answer:
+            signature = self._model.signature if self._model else None
+            asked = await _aside(len(body), openinference.question, body, signature)
+            if isinstance(asked, Answer):
+                return asked
+            translated, identifier = asked
+            answer = await self._predict(translated, "application/json")
+            names = (self._identity.model, self._identity.model_version)
+            return await _aside(len(answer.body), openinference.response, answer, *names, identifier)
+
+        answer = await self._with_body(scope, receive, predict)
+        return answer if answer.status == 200 else openinference.failed(answer)
+
+    async def _with_body(self, scope: Scope, receive: Receive, use: Callable[[bytes], Awaitable[Answer]]) -> Answer:
+        """Read the body, within what all bodies together may hold, and use it."""
         if self._batcher is None:
             return answers.not_loaded()
-        body = await self._body(scope["headers"], receive)
-        if isinstance(body, Answer):
-            return body
+        length = bodies.length(scope["headers"], self._limits)
+        if length > self._limits.body_bytes:
+            return answers.too_large(self._limits.body_bytes)
+        if self._held and self._held + length > self._limits.held_bytes:
+            return answers.overloaded(self._in_flight - 1)
+        self._held += length
         try:
-            future = self._batcher.submit(Request(body, _content_type(scope["headers"])))
+            body = await bodies.read(receive, self._limits)
+            return body if isinstance(body, Answer) else await use(body)
+        finally:
+            self._held -= length
+
+    async def _predict(self, body: bytes, content_type: str | None) -> Answer:
+        if self._batcher is None:
+            return answers.not_loaded()
+        try:
+            future = self._batcher.submit(Request(body, content_type))
         except batching.Overloaded:
-            return answers.overloaded(self._limits.queue_length)
+            return answers.overloaded(self._batcher.queue_length)
         timeout = asyncio.get_running_loop().call_later(self._limits.request_timeout, self._give_up, future)
         try:
             return await future
@@ -110,39 +160,6 @@ class App:
     def _give_up(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
             future.set_result(answers.too_slow(self._limits.request_timeout))
-
-    async def _body(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes | Answer:
-        """The whole body, or the refusal of one that is too large or too slow.
-
-        The connection stays open after a refusal: a client that is still sending would else meet a reset.
-        """
-        most = self._limits.body_bytes
-        for name, value in headers:
-            if name == b"content-length" and int(value) > most:
-                return answers.too_large(most)
-        message = await self._next(receive)
-        if message is None:
-            return answers.body_too_slow(self._limits.request_timeout)
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return body if len(body) <= most else answers.too_large(most)
-        parts, length = [body], len(body)
-        while message.get("more_body", False):
-            if length > most:
-                return answers.too_large(most)
-            message = await self._next(receive)
-            if message is None:
-                return answers.body_too_slow(self._limits.request_timeout)
-            parts.append(message.get("body", b""))
-            length += len(parts[-1])
-        return b"".join(parts) if length <= most else answers.too_large(most)
-
-    async def _next(self, receive: Receive) -> Mapping[str, Any] | None:
-        try:
-            async with asyncio.timeout(self._limits.request_timeout):
-                return await receive()
-        except TimeoutError:
-            return None
 
     async def ping(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /ping: alive, until the model hangs for good."""
@@ -197,8 +214,33 @@ class App:
             200, self._metrics.exposition(), Outcome.SUCCESS, content_type=b"text/plain; version=0.0.4; charset=utf-8"
         )
 
+    async def liveness(self, scope: Scope, receive: Receive) -> Answer:
+        """GET /v2/health/live: as /ping, in JSON."""
+        answer = await self.ping(scope, receive)
+        return _plain(answer.status, {"live": answer.status == 200})
+
+    async def readiness(self, scope: Scope, receive: Receive) -> Answer:
+        """GET /v2/health/ready and /v2/models/{name}/ready: as /health, in JSON."""
+        answer = await self.health(scope, receive)
+        return _plain(answer.status, {"ready": answer.status == 200})
+
+    async def server(self, _scope: Scope, _receive: Receive) -> Answer:
+        """GET /v2: what this server is."""
+        return _plain(200, {"name": "penstock", "version": metadata.version("penstock"), "extensions": []})
+
+    async def described(self, _scope: Scope, _receive: Receive) -> Answer:
+        """GET /v2/models/{name}: the model's tensors."""
+        if self._model is None:
+            return answers.not_loaded()
+        return openinference.metadata(self._identity.model, self._identity.model_version, self._model.signature)
+
     def _queue_length(self) -> float:
         return 0 if self._batcher is None else self._batcher.queue_length
+
+
+async def _aside(size: int, function: Callable[..., T], *arguments: Any) -> T:
+    """The function's result; large texts are read in a thread, so that they do not hold the loop."""
+    return function(*arguments) if size < _LARGE else await asyncio.to_thread(function, *arguments)
 
 
 def _mlflow_version() -> str:
@@ -233,4 +275,12 @@ _ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "/version": {"GET": App.version},
     "/example": {"GET": App.example},
     "/metrics": {"GET": App.exposition},
+    "/v2": {"GET": App.server},
+    "/v2/health/live": {"GET": App.liveness},
+    "/v2/health/ready": {"GET": App.readiness},
+}
+_MODEL_ROUTES: Mapping[str, Mapping[str, Handler]] = {
+    "": {"GET": App.described},
+    "/ready": {"GET": App.readiness},
+    "/infer": {"POST": App.infer},
 }

@@ -38,6 +38,7 @@ class Limits:
     """What the server refuses, and how long it waits. Durations are in seconds."""
 
     body_bytes: int = 16 * 1024 * 1024
+    held_bytes: int = 128 * 1024 * 1024
     queue_length: int = 1024
     batch_size: int = 64
     batch_delay: float = 0.0
@@ -72,6 +73,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         limits=Limits(
             body_bytes=_whole(environment, "PENSTOCK_MAX_BODY_BYTES", default.body_bytes, least=1),
+            held_bytes=_whole(environment, "PENSTOCK_QUEUE_MAX_BYTES", default.held_bytes, least=1),
             queue_length=_whole(environment, "PENSTOCK_QUEUE_MAX_LENGTH", default.queue_length, least=1),
             batch_size=_whole(environment, "PENSTOCK_BATCH_MAX_SIZE", default.batch_size, least=1),
             batch_delay=_number(environment, "PENSTOCK_BATCH_MAX_DELAY_MILLISECONDS", default.batch_delay) / 1000,

@@ -237,6 +237,16 @@ async def test_overload_is_refused_at_once() -> None:
         assert await running.metric("penstock_requests_total", outcome="rejected") == 1
 
 
+async def test_the_bodies_of_all_requests_together_are_bounded() -> None:
+    async with serving.server(models.saved("moody"), held_bytes=200) as running:
+        padded = json.dumps(moods("sleep 0.3")).encode() + b" " * 100
+        slow = asyncio.create_task(running.ask(padded))
+        await serving.until(lambda: running.batcher.busy == 1)
+        assert (await running.ask(padded)).status == 429
+        assert (await slow).status == 200
+        assert (await running.ask(json.dumps(moods("glad")).encode() + b" " * 1000)).status == 200  # alone, it may
+
+
 async def test_a_hanging_model_times_out_and_then_fails_its_liveness() -> None:
     async with serving.server(models.saved("hanging"), request_timeout=0.05, hang=0.2) as running:
         answer = await running.ask({"inputs": [{"x": 1}]})
