@@ -1,6 +1,7 @@
 """The versions that the scenarios roll out, registered once a session under one name, told apart by aliases.
 
 Every scenario follows an alias of its own, so that scenarios that run at the same time do not move each other's.
+Rule: MLflow's client blocks, so all of this is called in threads.
 """
 
 import contextlib

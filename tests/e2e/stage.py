@@ -115,6 +115,10 @@ class Stage:
         await self.apply(spec)
         return await self.until(lambda status: serves(status, self.version(kind)), f"{kind} serves", seconds=90)
 
+    async def tags(self, kind: Kind) -> dict[str, str]:
+        """What the registry knows of a version."""
+        return await asyncio.to_thread(self.world.catalogue.tags, kind)
+
     def version(self, kind: Kind) -> int:
         """The number of a version."""
         return self.world.catalogue.versions[kind]

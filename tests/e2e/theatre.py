@@ -54,6 +54,7 @@ def scenario(*, alone: bool = False, seconds: float = 150) -> Callable[[Play], C
         given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("theatre", "request")]
         test.__name__, test.__doc__, test.__module__ = play.__name__, play.__doc__, play.__module__
         test.__signature__ = inspect.Signature([*given, *own])  # type: ignore[attr-defined]
+        test.pytestmark = getattr(play, "pytestmark", [])  # type: ignore[attr-defined]
         test.scenario = Scenario(play, alone, seconds)  # type: ignore[attr-defined]
         return test
 
