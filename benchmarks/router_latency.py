@@ -109,6 +109,8 @@ async def changes(plane: envoy_harness.Plane, endpoint: Endpoint, count: int, *,
     for number in range(count):
         target = f"r{number}" if new else ("bbb" if number % 2 == 0 else "aaa")
         backends = [Backend(target, 1, (endpoint,))] if new else list(both.values())
+        await envoy_harness.until(lambda: plane.envoy.stats()[0].current, 60)
+        await asyncio.sleep(0.15)  # until Envoy's polls are held again: changes come out of the blue
         began = time.perf_counter()
         plane.publish(Split(stable=target), *backends)
         mark = f"x-penstock-revision: {target}\r\n".encode()

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from penstock.adapters import envoy_discovery, envoy_snapshot
 from penstock.api.v1alpha1.modeldeployment_status import Split
-from penstock.ports import Key
+from penstock.ports import Backend, Endpoint, Key
 
 from tests.adapters import envoy_harness
 from tests.adapters.envoy_harness import KEY, Discovery, Instance, Model, Plane, Traffic, backend, until
@@ -107,6 +107,34 @@ async def test_what_envoy_refuses_is_reported_and_changes_nothing(
     assert plane.envoy.applied(KEY) is None
     assert (await plane.ask()).status == 200
     assert "rejected" in plane.instance.log.read_text()
+
+
+async def test_envoy_takes_whatever_is_not_refused_here(plane: Plane) -> None:
+    long = "x" * 63
+    hostnames = (
+        ".".join([long] * 3 + ["y" * 61]),
+        f"*.{long}.{long}.{long}",
+        "*.org",
+        "10.0.0.1",
+        "0",
+        "xn--bcher-kva.example",
+    )
+    endpoints = (Endpoint("fd00::1", 65535), Endpoint("0.0.0.1", 1), Endpoint("::ffff:10.0.0.1", 80))
+    one, other = Backend(long, 2**63, endpoints), Backend("0", 0, endpoints)
+    splits = [
+        Split(stable=stable, candidate=candidate, weight=weight, mirror=mirror)
+        for stable, candidate in ((long, "0"), ("0", long), ("gone", long), (long, "gone"))
+        for weight, mirror in ((0, 0), (1, 0), (99, 1), (100, 0), (0, 100), (100, 100))
+    ]
+    keys = [Key(long, f"{number}{'x' * 61}") for number in range(len(splits))]
+    assert len(hostnames[0]) == 253
+    for key, split in zip(keys, splits, strict=True):
+        plane.publish(split, one, other, key=key, hostnames=hostnames)
+
+    for key, split in zip(keys, splits, strict=True):
+        assert await plane.applied(key) == split
+    assert [node.refusals for node in plane.envoy.stats()] == [0]
+    assert "rejected" not in plane.instance.log.read_text()
 
 
 async def test_without_an_operator_envoy_waits_and_is_not_ready(tmp_path: pathlib.Path, stable: Model) -> None:
