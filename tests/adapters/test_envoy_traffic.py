@@ -206,6 +206,18 @@ async def test_a_model_that_takes_too_long_is_told_as_json(plane: Plane, stable:
     assert len(stable.seen) == 1
 
 
+async def test_a_dead_pod_is_not_noticed_by_who_sends_much(plane: Plane, stable: Model) -> None:
+    dead = Endpoint("127.0.0.1", envoy_harness.free_port())
+    plane.publish(Split(stable="aaa"), Backend("aaa", 1, (stable.endpoint, dead)))
+    await plane.applied()
+    body = b"x" * 10_000_000
+
+    answers = [await plane.ask(body=body) for _ in range(10)]
+
+    assert {answer.status for answer in answers} == {200}
+    assert stable.bodies == [body] * 10
+
+
 async def test_a_dead_pod_among_live_ones_is_not_noticed(plane: Plane, stable: Model) -> None:
     dead = Endpoint("127.0.0.1", envoy_harness.free_port())
     plane.publish(Split(stable="aaa"), Backend("aaa", 1, (stable.endpoint, dead)))

@@ -20,6 +20,8 @@ ROUTE_CONFIGURATION = "penstock"
 CLUSTER_TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
+RETRIED_BODY_BYTES = 16 << 20
+"""What Envoy keeps of a body until a pod has answered: as much as the model server accepts by default."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
@@ -318,7 +320,7 @@ def _share(key: Key, backend: Backend, role: str, weight: int) -> dict[str, Any]
 
 def virtual_host(key: Key, domains: Sequence[str], body: bytes) -> bytes:
     """A virtual host around the routes of a `Body`, as JSON."""
-    host = {"name": str(key), "domains": list(domains)}
+    host = {"name": str(key), "domains": list(domains), "request_body_buffer_limit": RETRIED_BODY_BYTES}
     return orjson.dumps(host)[:-1] + b',"routes":' + body + b"}"
 
 
