@@ -143,6 +143,10 @@ class DataPlane(Protocol):
         """The published split if every data-plane instance has confirmed it (and whatever came with it), else None."""
         ...
 
+    def unrouted(self, key: Key) -> tuple[str, ...]:
+        """Why host names that were asked for are not given, a sentence each."""
+        ...
+
     def on_applied(self, listener: Callable[[Key], None]) -> None:
         """Call `listener` whenever `applied` of a key may have changed."""
         ...

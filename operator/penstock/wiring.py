@@ -11,7 +11,7 @@ import prometheus_client
 from aiohttp import web
 
 from penstock import ports, settings
-from penstock.adapters import envoy_discovery, envoy_snapshot, mlflow_registry, prometheus, smoke
+from penstock.adapters import envoy_discovery, envoy_metrics, envoy_snapshot, mlflow_registry, prometheus, smoke
 from penstock.kube import cache, client, events, resources, watch, workqueue
 from penstock.rollout import gather, manifests, meters, resolver, revision, shell, world
 
@@ -88,7 +88,7 @@ def now() -> datetime.datetime:
 async def run(config: settings.Settings, stop: asyncio.Event) -> None:
     """Run the operator until `stop` is set.
 
-    Raises whatever ends the watching by itself: the process is then to be restarted, and resumes.
+    Raises errors.Denied where a right is missing at the start. Watches that break are taken up again.
     """
     registry = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=registry)
@@ -163,6 +163,7 @@ class _Operator:
                 clock=now,
             )
         )
+        registry.register(envoy_metrics.Collector(self.envoy))
         self.store.subscribe(self._changed)
         self.envoy.on_applied(self.queue.add)
 

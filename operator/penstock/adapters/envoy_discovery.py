@@ -83,6 +83,10 @@ class Envoy:
         """Call `listener` whenever `applied` of a key may have changed."""
         self._listeners.append(listener)
 
+    def unrouted(self, key: Key) -> tuple[str, ...]:
+        """Why host names that were asked for are not given, a sentence each."""
+        return tuple(refusal.message for refusal in self.refusals(key))
+
     def refusals(self, key: Key) -> Sequence[envoy_domains.Refusal]:
         """The hostnames that a ModelDeployment asked for and does not get, and why."""
         return self._fleet.domains.refused.get(key, ())

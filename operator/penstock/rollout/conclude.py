@@ -80,6 +80,7 @@ def _conditions(pass_: draft.Draft, phase: Phase, message: str) -> tuple[_Said, 
         _stalled(pass_, phase, reason, message),
         _serving(pass_),
         _resolved(pass_),
+        *_routed(pass_),
     )
 
 
@@ -126,6 +127,15 @@ def _resolved(pass_: draft.Draft) -> _Said:
         return _Said("ModelResolved", "True", "Resolved", f"version {wanted.version} of {wanted.model} is wanted")
     status: Literal["False", "Unknown"] = "Unknown" if wanted.retryable else "False"
     return _Said("ModelResolved", status, wanted.reason, wanted.message)
+
+
+def _routed(pass_: draft.Draft) -> tuple[_Said, ...]:
+    """Only there once a host name was refused: the names inside the cluster always work."""
+    if pass_.seen.unrouted:
+        return (_Said("Routed", "False", "HostnameRefused", "; ".join(pass_.seen.unrouted)),)
+    if any(known.type == "Routed" for known in pass_.status.conditions):
+        return (_Said("Routed", "True", "Routed", "every host name leads here"),)
+    return ()
 
 
 def _keep_time(pass_: draft.Draft, said: _Said, generation: int | None) -> Condition:

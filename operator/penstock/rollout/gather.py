@@ -77,7 +77,10 @@ def scrape_targets(pods: Iterable[Json]) -> list[dict[str, Any]]:
 
 
 def routed(mdep: modeldeployment_status.ModelDeployment, children: Children) -> ports.Routed:
-    """What the data plane needs to know of a ModelDeployment: its split, and the ready endpoints it speaks of."""
+    """What the data plane needs to know of a ModelDeployment: its split, and all revisions with ready endpoints.
+
+    Those that the split does not name get no request; known early, they are a change of weights away from one.
+    """
     endpoints = ready_endpoints(children.slices)
     versions = {
         revision_.name: revision_.model_version
@@ -85,7 +88,7 @@ def routed(mdep: modeldeployment_status.ModelDeployment, children: Children) -> 
         if revision_
     }
     split = mdep.status.split
-    names = [name for name in (split.stable, split.candidate) if name is not None]
+    names = sorted({name for name in (split.stable, split.candidate) if name is not None} | set(endpoints))
     return ports.Routed(
         key=ports.Key(mdep.metadata.namespace, mdep.metadata.name),
         hostnames=tuple(mdep.spec.route.hostnames),

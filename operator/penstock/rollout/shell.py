@@ -213,6 +213,7 @@ class Controller:
             workloads=workloads,
             entry_exists=gather.entry_exists(mdep.metadata, children) or manifests.ENTRY in mail.refused,
             applied=outside.data_plane.applied(key),
+            unrouted=outside.data_plane.unrouted(key),
             measured=tuple(mail.measured),
             last_measured=mail.last_measured(step),
             smoke=mail.smoke,

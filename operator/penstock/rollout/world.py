@@ -84,6 +84,8 @@ class Seen:
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     entry_exists: bool = True
     applied: modeldeployment_status.Split | None = None
+    unrouted: tuple[str, ...] = ()
+    """Why host names that the spec asks for are not given, a sentence each."""
     measured: tuple[Measured, ...] = ()
     last_measured: Mapping[str, datetime.datetime] = field(default_factory=dict)
     smoke: SmokeResult | None = None

@@ -85,6 +85,9 @@ class DataPlane:
     def applied(self, key: ports.Key) -> Split | None:
         return self.routed[key].split if key in self.routed else None
 
+    def unrouted(self, key: ports.Key) -> tuple[str, ...]:
+        return ()
+
     def on_applied(self, listener: Callable[[ports.Key], None]) -> None:
         """Confirms at once, so there is never anything to tell."""
 
