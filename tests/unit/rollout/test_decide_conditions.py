@@ -1,6 +1,7 @@
 """Phase and conditions in every situation: what kstatus, kubectl wait and Argo CD make of them."""
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -262,3 +263,17 @@ def test_the_failing_metric_is_named_to_whoever_waits_for_ready() -> None:
     case, _, _ = SITUATIONS["failing"]
     assert conditions_after(case, NOW)["Ready"].message == f"{FAILED}. Sending all traffic back to stable"
     assert V2 not in conditions_after(case, NOW)["Serving"].message
+
+
+def test_a_host_name_that_is_not_given_is_told_until_it_is() -> None:
+    taken = replace(seen(V1, workloads=ONLY_V1), unrouted=("shop.example belongs to ml/shop: choose another",))
+    first = decide.decide(Case(serving(), taken).mdep(), taken, NOW).status
+    free = Case(first, seen(V1, workloads=ONLY_V1))
+    found = [
+        {known.type: known for known in status.conditions}["Routed"]
+        for status in (first, decide.decide(free.mdep(), free.seen, NOW).status)
+    ]
+    assert [(known.status, known.reason, known.message) for known in found] == [
+        ("False", "HostnameRefused", "shop.example belongs to ml/shop: choose another"),
+        ("True", "Routed", "every host name leads here"),
+    ]
