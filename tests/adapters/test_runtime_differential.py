@@ -199,6 +199,7 @@ TABLE: dict[str, tuple[str, list[tuple[bytes, str | None]]]] = {
         [*NEVER_FITS, *framed(IRIS), *bodies({"inputs": [[1, 2, 3, 4], [1.5, 2, 3, 4]]}, {"instances": [[1, 2, 3]]})],
     ),
     "every column type": ("mixed", [*framed(MIXED), *odd(MIXED)]),
+    "integers of 32 bits": ("integers", [*framed({"integer": [1, 2]}), *odd({"integer": [1]})]),
     "an optional column": ("optional", framed({"x": [1.0, 2.0], "y": [1.0, 2.0]})),
     "one column": (
         "one",

@@ -169,6 +169,7 @@ _BUILDERS: dict[str, Callable[[pathlib.Path], None]] = {
     "iris-bare": lambda path: _iris(path, signature=False),
     "mixed": _python(Echo(), _signature({kind: kind for kind in MIXED})),
     "doubles": _python(Echo(), _signature({"x": "double", "y": "double"})),
+    "integers": _python(Echo(), _signature({"integer": "integer"})),
     "optional": _python(Echo(), _signature({"x": "double", "y": "double"}, optional=("y",))),
     "one": _python(Echo(), _signature({"x": "double"})),
     "dated": _python(Echo(), _signature({"when": "datetime", "raw": "binary"})),
