@@ -7,6 +7,8 @@ valid; when a joined call fails, or its answer has not one row a row, each reque
 import json
 import logging
 import math
+import time
+import traceback
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,8 @@ from penstock_runtime.protocol import Question
 from penstock_runtime.work import Call, Request, Work
 
 _log = logging.getLogger("penstock")
+
+_SILENCE = 10.0  # seconds between two complaints
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Engine:
         self._model = model
         self._plan = fastpath.plan(model)
         self._joins = join and model.staged
+        self._silent_until = 0.0
 
     @property
     def joins(self) -> bool:
@@ -117,12 +122,21 @@ class Engine:
         except BaseException as error:  # noqa: BLE001  # sys.exit in a model is an error of the model
             if ready.question is None:  # the error's text quotes the input as the long way reads it
                 return self._one(self._prepare_long(ready.request), calls)
+            self._complain(error)
             return protocol.raised(error, ready.question.data)
         unwrapped = ready.question is not None and ready.question.unwrapped
         answer = protocol.write(predictions, unwrapped=unwrapped)
         if answer.status == 200:
             calls.append(Call(1, protocol.numbers(predictions)))
         return answer
+
+    def _complain(self, error: BaseException) -> None:
+        """Log where the model raised, now and then; not what it said, which may quote a request."""
+        if time.monotonic() < self._silent_until:
+            return
+        self._silent_until = time.monotonic() + _SILENCE
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        _log.warning("the model raised %s at %s:%s", type(error).__name__, last.filename, last.lineno)
 
     def _together(self, group: Sequence[_Ready], calls: list[Call]) -> list[Answer] | None:
         """The answers of one call for all, or None when each must be predicted alone."""

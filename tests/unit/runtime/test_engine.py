@@ -113,6 +113,15 @@ def test_the_example_shows_whether_rows_keep_to_themselves(name: str, joins: boo
     assert served.joins is joins
 
 
+def test_a_model_that_raises_is_logged_now_and_then_without_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    served = make("moody")
+    served.answer([moods("boom")])
+    served.answer([moods("boom")])
+    (record,) = [record.getMessage() for record in caplog.records if record.name == "penstock"]
+    assert record.startswith("the model raised ValueError at ")
+    assert "boom" not in record
+
+
 def test_joining_can_be_switched_off() -> None:
     served = make("iris", join=False)
     assert not joins(served)
