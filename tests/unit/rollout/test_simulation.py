@@ -97,6 +97,24 @@ def test_invariant_03_stable_keeps_its_pods_and_whatever_gets_requests_is_not_re
 
 
 @many
+@given(st.integers(0, 120), st.sampled_from((Metrics.GOOD, Metrics.BAD)), st.sampled_from((0, 20)))
+def test_invariant_03_a_slow_data_plane_is_waited_for(delay: int, metrics: Metrics, seconds: int) -> None:
+    sim = in_canary(1)
+    sim.plane.delay = delay
+    sim.advance(seconds)
+    sim.metrics = metrics
+    sim.advance(600)
+    removed = [
+        (action.name, made.in_use)
+        for made in sim.trace
+        for action in made.done
+        if isinstance(action, world.RemoveRevision)
+    ]
+    assert len({name for name, _ in removed}) == 1
+    assert all(name not in in_use for name, in_use in removed)
+
+
+@many
 @given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_03_everything_goes_to_a_candidate_only_when_all_of_its_pods_were_ready(
     history: histories.History,
