@@ -154,13 +154,19 @@ def pod_template(owner: modeldeployment_status.Metadata, made: revision.Revision
     return merged
 
 
-def _container(owner: modeldeployment_status.Metadata, made: revision.Revision, name: str, command: str) -> Json:
+def _container(
+    owner: modeldeployment_status.Metadata, made: revision.Revision, name: str, command: str, login: Sequence[Json] = ()
+) -> Json:
+    """What both containers share; the user's environment too (a proxy, the login of an artifact store)."""
+    server = made.server
+    more = {"envFrom": copy.deepcopy(server["envFrom"])} if server.get("envFrom") else {}
     return {
+        **more,
         "name": name,
         "image": made.image,
         "imagePullPolicy": made.image_pull_policy,
         "command": ["penstock-serve", command],
-        "env": _environment(owner, made),
+        "env": merge_list([*_environment(owner, made), *login], server.get("env", []), "env"),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -172,24 +178,18 @@ def _container(owner: modeldeployment_status.Metadata, made: revision.Revision, 
 
 
 def _download(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
-    container = _container(owner, made, "download", "download")
-    if made.credentials_secret:
-        container["env"] += [
-            {
-                "name": key,
-                "valueFrom": {"secretKeyRef": {"name": made.credentials_secret, "key": key, "optional": True}},
-            }
-            for key in CREDENTIAL_KEYS
-        ]
-    return container
+    """Only this container gets the registry's login."""
+    login = [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": made.credentials_secret, "key": key, "optional": True}}}
+        for key in CREDENTIAL_KEYS
+        if made.credentials_secret
+    ]
+    return _container(owner, made, "download", "download", login)
 
 
 def _server(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
     container = _container(owner, made, "server", "serve")
     server = made.server
-    container["env"] = merge_list(container["env"], server.get("env", []), "env")
-    if server.get("envFrom"):
-        container["envFrom"] = copy.deepcopy(server["envFrom"])
     if server.get("resources"):
         container["resources"] = copy.deepcopy(server["resources"])
     container["ports"] = [{"name": "http", "containerPort": PORT, "protocol": "TCP"}]

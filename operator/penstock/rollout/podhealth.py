@@ -13,8 +13,9 @@ EXIT_FINAL = 65
 EXIT_RETRY = 75
 CRASHES_TOLERATED = 2
 
-FATAL_WAITS = frozenset({"InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"})
-"""Reasons of waiting that waiting will not cure (the second failed pull makes ErrImagePull a back-off)."""
+FATAL_WAITS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+"""Reasons of waiting that waiting will not cure. A failing pull may be the image registry's hiccup: it has until the
+progress deadline."""
 
 CURES = {
     "InvalidImageName": "correct spec.server.image",

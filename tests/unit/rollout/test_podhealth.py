@@ -54,7 +54,6 @@ CASES: dict[str, tuple[list[dict[str, Any]], PodFailure | None]] = {
         PodFailure(
             "ImagePullBackOff",
             'container server: Back-off pulling image "x"; check spec.server.image and the pull secrets',
-            fatal=True,
         ),
     ),
     "an image that failed once": ([pod(waiting("ErrImagePull", "timeout"))], None),

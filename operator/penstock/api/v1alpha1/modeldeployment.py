@@ -105,10 +105,10 @@ class Server(base.Model):
         default_factory=dict, description="Resource requests and limits of the server container, as in a container."
     )
     env: Annotated[list[EnvVar], Field(max_length=200, json_schema_extra=base.keyed_by("name"))] = Field(
-        default_factory=list, description="Environment of the server container."
+        default_factory=list, description="Environment of the containers that download and serve the model."
     )
     env_from: Annotated[list[base.Opaque], Field(max_length=50)] = Field(
-        default_factory=list, description="ConfigMaps and Secrets whose keys become environment, as in a container."
+        default_factory=list, description="ConfigMaps and Secrets whose keys become environment of both."
     )
     template: base.Opaque = Field(
         default_factory=dict,
@@ -274,6 +274,10 @@ class Metric(base.Model):
             (
                 "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)",
                 "min must not be above max: swap them",
+            ),
+            (
+                "self.name != 'min-samples'",
+                "min-samples is the name of the check that a step's minSamples makes: choose another name",
             ),
             (
                 "(self.type == 'Prometheus') == has(self.query)",
