@@ -158,7 +158,8 @@ class Stage:
             }
             for number, body in enumerate(self.of_kind("Deployment"))
         ]
-        return gather.Children(self.of_kind("Deployment"), self.of_kind("Service"), (), tuple(slices))
+        ours = tuple(body for body in self.of_kind("Service") if manifests.MANAGED_BY in body["metadata"]["labels"])
+        return gather.Children(self.of_kind("Deployment"), ours, (), tuple(slices))
 
     def learn(self, body: Json) -> None:
         """The objects are the API server's own, so there is nothing to learn."""

@@ -1,6 +1,7 @@
 """Whole rollouts through the shell, with every write failing once: the same end each time."""
 
 import pytest
+from penstock import errors
 from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase, Split
 
 from tests.unit.rollout import stage as stages
@@ -135,3 +136,60 @@ async def test_an_object_that_is_gone_is_withdrawn_from_the_data_plane() -> None
     del stage.objects["ModelDeployment", "fraud"]
     await process.reconcile(stages.KEY)
     assert stage.data_plane.routed == {}
+
+
+class Refusing(stages.Stage):
+    """A cluster that takes no Deployment of version 2."""
+
+    refusal: errors.PenstockError | None = None
+
+    async def create_if_absent(self, body: stages.Json) -> stages.Json:
+        if body["kind"] == "Deployment" and self.refusal is not None:
+            raise self.refusal
+        return await super().create_if_absent(body)
+
+
+async def test_pods_that_the_cluster_finds_invalid_are_undone_at_once() -> None:
+    stage = Refusing()
+    await first_version(stage)
+    stage.refusal = errors.Invalid("spec.containers[0].image: required")
+    stage.registry.aliases["champion"] = 2
+    await stages.play(stage, lambda: settled(stage, 1, Phase.DEGRADED), seconds=60)
+    entry = stage.mdep().status.history[0]
+    assert (entry.outcome, entry.reason) == (Outcome.REJECTED, "PodsRefused")
+    assert entry.message.startswith("spec.containers[0].image: required; correct spec.server")
+
+
+async def test_pods_that_a_quota_refuses_wait_for_it() -> None:
+    stage = Refusing()
+    await first_version(stage)
+    stage.refusal = errors.Denied("exceeded quota: pods=2")
+    stage.registry.aliases["champion"] = 2
+    await stages.play(stage, lambda: "exceeded quota" in stage.mdep().status.message, seconds=60)
+    assert stage.mdep().status.phase is Phase.PROGRESSING
+    stage.refusal = None
+    await stages.play(stage, lambda: settled(stage, 2, Phase.HEALTHY))
+
+
+async def test_a_service_of_the_users_is_left_alone_and_told_once() -> None:
+    stage = stages.Stage()
+    theirs = {
+        "kind": "Service",
+        "metadata": {"name": "fraud", "namespace": "ml", "labels": {}},
+        "spec": {"clusterIP": "x"},
+    }
+    stage.put(theirs)
+    stage.create(SPEC)
+    await stages.play(stage, lambda: settled(stage, 1, Phase.HEALTHY))
+    assert stage.objects["Service", "fraud"]["spec"] == {"clusterIP": "x"}
+    told = [message for reason, message in stage.events if reason == "EntryTaken"]
+    assert len(told) == 1
+    assert "remove or rename it" in told[0]
+
+
+async def test_an_object_that_cannot_be_read_is_told_and_harms_nobody() -> None:
+    stage = stages.Stage()
+    stage.create({"model": {"name": "fraud"}, "server": {"replicas": "many"}})
+    await stages.controller(stage).reconcile(stages.KEY)
+    assert [reason for reason, _ in stage.events] == ["Unreadable"]
+    assert "spec.server.replicas" in stage.events[0][1]
