@@ -1,5 +1,12 @@
 """Parts of the release die under traffic. These scenarios disturb the whole cluster, so they play alone."""
 
+import asyncio
+import contextlib
+import copy
+import os
+import pathlib
+import signal
+
 from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase
 
 from tests.e2e import stage as stages
@@ -9,10 +16,21 @@ from tests.e2e.stage import Stage
 from tests.e2e.theatre import scenario
 
 
-async def kill(stage: Stage, pod: str) -> None:
-    """SIGKILL, at once: the kubelet gives a pod without grace no time."""
-    path = f"/api/v1/namespaces/{stage.world.system_namespace}/pods/{pod}"
-    await stage.kube.delete(path, query={"gracePeriodSeconds": "0"})
+def sigkill(pod: Json) -> int:
+    """Kill the processes of a pod where they can be seen, which is on the node itself. Says how many there were.
+
+    The pause process is left alone: without it the whole pod would have to be made again.
+    """
+    uid = pod["metadata"]["uid"]
+    killed = 0
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and uid in (entry / "cgroup").read_text().replace("_", "-"):
+                command = (entry / "cmdline").read_bytes()
+                if b"penstock-operator" in command:
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    killed += 1
+    return killed
 
 
 async def pods_of(stage: Stage, component: str) -> list[Json]:
@@ -29,10 +47,18 @@ def ready(pod: Json) -> bool:
 
 
 async def kill_operator(stage: Stage) -> None:
-    """Kill the operator, and wait for the next."""
-    killed = {pod["metadata"]["name"] for pod in await pods_of(stage, "operator")}
-    for name in killed:
-        await kill(stage, name)
+    """Kill the operator without a warning, and wait for the next.
+
+    The pod is deleted as well, for its container would be started later and later each time. From another machine than
+    the node that is all that can be done, and the operator has a second of warning.
+    """
+    killed = set()
+    for pod in await pods_of(stage, "operator"):
+        await asyncio.to_thread(sigkill, pod)
+        name = pod["metadata"]["name"]
+        killed.add(name)
+        path = f"/api/v1/namespaces/{stage.world.system_namespace}/pods/{name}"
+        await stage.kube.delete(path, query={"gracePeriodSeconds": "0"})
 
     async def next_is_ready() -> bool:
         return any(ready(pod) and pod["metadata"]["name"] not in killed for pod in await pods_of(stage, "operator"))
@@ -133,6 +159,40 @@ async def test_a_modeldeployment_that_is_deleted_without_an_operator_leaves_noth
         return (await stage.ask()).status == 404
 
     await stage.eventually(forgotten, "the data plane has forgotten it", seconds=90)
+
+
+@scenario(alone=True, seconds=240)
+async def test_an_upgrade_of_the_operator_makes_no_revision_and_touches_no_pod(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage, server={"replicas": 2}))
+    status = await stage.until(lambda status: status.stable is not None and status.stable.ready_replicas == 2, "ready")
+    path = f"/apis/apps/v1/namespaces/{stage.world.system_namespace}/deployments/{stage.world.operator}"
+    before, owned = await stage.kube.call("GET", path), await stage.owned()
+    try:
+        await stage.kube.merge(path, {"spec": {"template": _with_another_runtime(before)}})
+        await stage.eventually(lambda: _rolled_out(stage, path), "the new operator is ready", seconds=90)
+        await stage.never(lambda now: now.candidate is not None, "a rollout starts", seconds=5)
+    finally:
+        await stage.kube.merge(path, {"spec": {"template": before["spec"]["template"]}})
+        await stage.eventually(lambda: _rolled_out(stage, path), "the old operator is ready", seconds=90)
+    await stage.never(lambda now: now.candidate is not None, "a rollout starts", seconds=3)
+    assert await stage.owned() == owned
+    assert (await stage.status()).stable == status.stable
+
+
+def _with_another_runtime(deployment: Json) -> Json:
+    """The operator's pod template with another default for the image of model servers."""
+    template = copy.deepcopy(deployment["spec"]["template"])
+    variables = template["spec"]["containers"][0]["env"]
+    (image,) = [variable for variable in variables if variable["name"] == "PENSTOCK_RUNTIME_IMAGE"]
+    image["value"] = "localhost/penstock-runtime:of-the-next-release"
+    return dict(template)
+
+
+async def _rolled_out(stage: Stage, path: str) -> bool:
+    found = await stage.kube.call("GET", path)
+    status = found["status"]
+    replicas = [status.get(name) for name in ("updatedReplicas", "replicas", "readyReplicas")]
+    return bool(status.get("observedGeneration") == found["metadata"]["generation"] and replicas == [1, 1, 1])
 
 
 @scenario(alone=True, seconds=240)

@@ -134,6 +134,32 @@ async def test_a_version_that_cannot_be_loaded_is_turned_away(stage: Stage, kind
 
 
 @scenario()
+async def test_a_first_version_that_is_bad_is_named_and_the_next_one_serves(stage: Stage) -> None:
+    await stage.point(Kind.UNLOADABLE)
+    await stage.apply(stages.spec(stage))
+    status = await stage.until(lambda status: stages.ended(status, stage.version(Kind.UNLOADABLE)), "it is turned away")
+    assert (status.phase, status.stable) == (Phase.DEGRADED, None)
+    assert "a_library_that_nobody_has" in status.message
+    assert stages.condition(status, "Stalled")[0] == "True"
+    assert (await stage.ask()).status == 503
+    await stage.point(Kind.GOOD)
+    await stage.until(lambda status: stages.serves(status, stage.version(Kind.GOOD)), "the next one serves")
+    assert (await stage.ask()).status == 200
+
+
+@scenario()
+async def test_where_nothing_happens_nothing_is_written(stage: Stage) -> None:
+    await stage.serve(stages.spec(stage))
+    await stage.until(lambda status: status.history[0].tagged and not status.retired, "everything is done")
+    async with stage.callers():
+        await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well")
+        before = await stage.kube.call("GET", stage.path)
+        await stage.never(lambda status: status.phase is not Phase.HEALTHY, "something happens", seconds=10)
+        after = await stage.kube.call("GET", stage.path)
+    assert after == before
+
+
+@scenario()
 async def test_pods_that_never_become_ready_end_the_rollout_at_its_deadline(stage: Stage) -> None:
     await stage.serve(stages.spec(stage))
     nowhere = {"spec": {"nodeSelector": {"penstock.dev/no-such": "node"}}}
