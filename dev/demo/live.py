@@ -20,7 +20,14 @@ def draw(now: State) -> console.RenderableType:
         _versions(now),
         _steps(now),
         _verdicts(now),
-        panel.Panel(_events(now), title="events", title_align="left", border_style="dim"),
+        panel.Panel(
+            _events(now),
+            title="events",
+            title_align="left",
+            border_style="dim",
+            box=box.ROUNDED,
+            height=EVENTS_SHOWN + 2,
+        ),
         _totals(now),
     ]
     return console.Group(*parts)
@@ -28,7 +35,7 @@ def draw(now: State) -> console.RenderableType:
 
 def _phase(now: State) -> text.Text:
     phase = now.status.phase.value
-    line = text.Text(f"{now.elapsed:5.0f} s  ", style="dim")
+    line = text.Text().append(f"{now.elapsed:5.0f} s  ", style="dim")
     line.append(phase, style=PHASE_STYLES.get(phase, "bold yellow"))
     return line.append(f"  {now.status.message}")
 
@@ -73,15 +80,17 @@ def _steps(now: State) -> text.Text:
 
 
 def _verdicts(now: State) -> text.Text:
-    block = text.Text()
+    """One line each, and room for those to come, so that the screen does not jump."""
+    block = text.Text(no_wrap=True, overflow="ellipsis")
     for verdict in now.status.verdicts:
         block.append(f"  {verdict.verdict.value:<13}", style=VERDICT_STYLES.get(verdict.verdict.value, ""))
         block.append(f"{verdict.message}\n")
-    return block
+    planned = len(now.spec.rollout.analysis.metrics) if now.spec is not None else 0
+    return block.append("\n" * (planned - len(now.status.verdicts)))
 
 
 def _events(now: State) -> text.Text:
-    block = text.Text()
+    block = text.Text(no_wrap=True, overflow="ellipsis")
     for told in now.events[-EVENTS_SHOWN:]:
         block.append(f"{told.reason} ", style="bold red" if told.warning else "bold")
         block.append(f"{told.message}\n")

@@ -15,6 +15,8 @@ def lines(before: State, after: State) -> list[str]:
 
 def heartbeat(now: State) -> str:
     """A sign of life: who answers how much."""
+    if now.spec is None:
+        return f"[{now.elapsed:6.1f} s]   ..."
     where = now.status.message or "waiting for the operator"
     return f"[{now.elapsed:6.1f} s]   {_rates(now)}{now.status.phase.value}: {where}"
 

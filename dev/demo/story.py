@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from penstock.api.v1alpha1.modeldeployment_status import HistoryEntry, ModelDeploymentStatus, Outcome
+from penstock.api.v1alpha1.modeldeployment_status import HistoryEntry, ModelDeploymentStatus, Outcome, Verdict
 
 from dev.demo import cluster, models, registry, stage, tunnel
 from dev.demo.models import Role
@@ -140,7 +140,9 @@ class _Play:
             f"{registry.ALIAS!r} moves to version {flawed.version} ({flawed.accuracy:.1%} right, says its author).",
         )
         await self._point(flawed)
-        await self.on.until(lambda status: _in_canary(status, flawed) or _ended(status, flawed), "a canary begins")
+        await self.on.until(
+            lambda status: _looks_good(status, flawed) or _ended(status, flawed), "the flawed version's canary passes"
+        )
         self.on.scene(
             "A second clinic connects",
             f"Some of its samples have a smooth outline. Version {flawed.version} takes a logarithm of 0 and raises.",
@@ -162,14 +164,16 @@ def _ended(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
     return status.candidate is None and bool(status.history) and status.history[0].model_version == wanted.version
 
 
-def _in_canary(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
+def _looks_good(status: ModelDeploymentStatus, wanted: registry.Registered) -> bool:
+    """Whether users get answers of this version, and no check objects."""
     candidate, step = status.candidate, status.step
     return (
         candidate is not None
         and candidate.model_version == wanted.version
         and step is not None
         and step.kind == "canary"
-        and step.started_at is not None
+        and bool(status.verdicts)
+        and all(verdict.verdict is Verdict.PASS for verdict in status.verdicts)
     )
 
 

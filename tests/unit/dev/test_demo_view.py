@@ -113,7 +113,9 @@ def test_the_log_gives_a_sign_of_life() -> None:
 
 
 def test_the_log_gives_a_sign_of_life_before_there_is_any() -> None:
-    assert plain.heartbeat(State(elapsed=5)) == "[   5.0 s]   Pending: waiting for the operator"
+    assert plain.heartbeat(State(elapsed=5)) == "[   5.0 s]   ..."
+    new = State(elapsed=5, spec=SPEC)
+    assert plain.heartbeat(new) == "[   5.0 s]   Pending: waiting for the operator"
 
 
 @pytest.mark.parametrize(
