@@ -149,7 +149,7 @@ async def test_a_revision_that_was_never_scraped_is_no_data(source: adapter.Prom
 
 
 async def test_a_step_of_a_moment_is_no_data(source: adapter.Prometheus) -> None:
-    assert await source.measure(ERRORS, subject("mixed"), 4) == measurement.NoData("the step has lasted less than 5 s")
+    assert await source.measure(ERRORS, subject("mixed"), 1) == measurement.NoData("the step has lasted less than 2 s")
 
 
 async def test_sixty_rollouts_are_one_question(server: PrometheusServer) -> None:
