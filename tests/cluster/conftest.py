@@ -107,8 +107,32 @@ def crds(api: Api) -> dict[str, dict[str, Any]]:
     return stored
 
 
+@pytest.fixture(scope="session")
+def no_operator(api: Api) -> Iterator[None]:
+    """An installed operator rests meanwhile: it would take up the objects of these tests."""
+    path = "/apis/apps/v1/namespaces/penstock-system/deployments/penstock-operator"
+    found = api.call("GET", path)
+    replicas = found.body.get("spec", {}).get("replicas", 0) if found.status == 200 else 0
+    if not replicas:
+        yield
+        return
+    labels = ",".join(f"{key}={value}" for key, value in found.body["spec"]["selector"]["matchLabels"].items())
+    pods, query = "/api/v1/namespaces/penstock-system/pods", {"labelSelector": labels}
+    try:
+        api.call("PATCH", f"{path}/scale", {"spec": {"replicas": 0}}, patch="merge-patch+json")
+        eventually(lambda: not api.call("GET", pods, query=query).body["items"], "the operator rests", seconds=60)
+        yield
+    finally:
+        api.call("PATCH", f"{path}/scale", {"spec": {"replicas": replicas}}, patch="merge-patch+json")
+    eventually(
+        lambda: api.call("GET", path).body["status"].get("readyReplicas", 0) == replicas,
+        "the operator works again",
+        seconds=120,
+    )
+
+
 @pytest.fixture
-def namespace(api: Api, crds: dict[str, dict[str, Any]]) -> Iterator[str]:
+def namespace(api: Api, crds: dict[str, dict[str, Any]], no_operator: None) -> Iterator[str]:
     """A namespace of the test's own; the ModelDeployments in it go with it."""
     name = f"penstock-test-{uuid.uuid4().hex[:8]}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
