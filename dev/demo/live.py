@@ -35,7 +35,7 @@ def draw(now: State) -> console.RenderableType:
 
 def _phase(now: State) -> text.Text:
     phase = now.status.phase.value
-    line = text.Text().append(f"{now.elapsed:5.0f} s  ", style="dim")
+    line = text.Text(no_wrap=True, overflow="ellipsis").append(f"{now.elapsed:5.0f} s  ", style="dim")
     line.append(phase, style=PHASE_STYLES.get(phase, "bold yellow"))
     return line.append(f"  {now.status.message}")
 
@@ -49,7 +49,9 @@ def _versions(now: State) -> table.Table:
         grid.add_column(heading, justify="right", no_wrap=True)
     rates = {rate.version: rate for rate in now.calls.rates} if now.calls else {}
     failed = now.calls.failed if now.calls else {}
-    for part in state.shares(now.status):
+    shares = state.shares(now.status)
+    gone = sorted(set(failed) - {part.version for part in shares})
+    for part in (*shares, *(state.Share(version, "gone", 0) for version in gone)):
         rate = rates.get(part.version)
         bad = failed.get(part.version, 0)
         grid.add_row(

@@ -106,7 +106,11 @@ class _Play:
             await self._better()
             last = await self._flawed(traffic)
             await asyncio.sleep(LAST_LOOK_SECONDS)
-        self.on.scene("The end")
+        flawed = self.versions[Role.FLAWED].version
+        serving = f"version {last.stable.model_version}" if last.stable else "nothing"
+        self.on.scene(
+            "The end", f"The rollout of version {flawed} is {last.history[0].outcome.value}; {serving} serves."
+        )
         return Story(
             name=name,
             address=self.envoy,
