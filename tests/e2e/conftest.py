@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.e2e.stage")
+pytest.register_assert_rewrite("tests.e2e.stage", "tests.e2e.seen")
 
 from tests.e2e import theatre  # noqa: E402
 

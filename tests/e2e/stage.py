@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from penstock.api.v1alpha1.modeldeployment_status import ModelDeployment, ModelDeploymentStatus
 
 from dev.traffic import client, report
-from tests.e2e import kube
+from tests.e2e import kube, seen
 from tests.e2e.catalogue import Catalogue, Kind
 from tests.e2e.kube import Json, Kube
 
@@ -113,7 +113,7 @@ class Stage:
         if "alias" in spec["model"]:
             await self.point(kind)
         await self.apply(spec)
-        return await self.until(lambda status: serves(status, self.version(kind)), f"{kind} serves", seconds=90)
+        return await self.until(lambda status: seen.serves(status, self.version(kind)), f"{kind} serves", seconds=180)
 
     async def tags(self, kind: Kind) -> dict[str, str]:
         """What the registry knows of a version."""
@@ -133,7 +133,7 @@ class Stage:
         """Its status as it is now."""
         return (await self.modeldeployment()).status
 
-    async def until(self, check: Check, what: str, seconds: float = 60) -> ModelDeploymentStatus:
+    async def until(self, check: Check, what: str, seconds: float = 120) -> ModelDeploymentStatus:
         """Poll the status until it is as expected."""
         status = ModelDeploymentStatus()
         deadline = time.monotonic() + seconds
@@ -154,7 +154,7 @@ class Stage:
                 return status
             await asyncio.sleep(POLL_SECONDS)
 
-    async def eventually(self, check: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    async def eventually(self, check: Callable[[], Any], what: str, seconds: float = 120) -> None:
         """Poll anything else until it is true; `check` may be a coroutine function."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -185,6 +185,11 @@ class Stage:
                 )
                 found += [f"{plural}/{item['metadata']['name']}" for item in items]
         return sorted(found)
+
+    async def only(self, revision: str) -> bool:
+        """Whether the pods of a revision are all that is left."""
+        pods = [name for name in await self.owned() if name.startswith("pods/")]
+        return bool(pods) and all(f"-{revision}-" in name for name in pods)
 
     # the callers
 
@@ -269,81 +274,3 @@ def _pod(pod: Json) -> str:
         ]
     ]
     return f"{pod['metadata']['name']} {pod['status'].get('phase')} {'; '.join(states)}"
-
-
-def serves(status: ModelDeploymentStatus, version: int) -> bool:
-    """Whether this version serves and nothing is going on."""
-    return status.candidate is None and status.stable is not None and status.stable.model_version == version
-
-
-def in_step(status: ModelDeploymentStatus, kind: str, index: int | None = None) -> bool:
-    """Whether the rollout is in a step of this kind, its split confirmed."""
-    step = status.step
-    return (
-        status.candidate is not None
-        and step is not None
-        and step.kind == kind
-        and step.started_at is not None
-        and index in {None, step.index}
-    )
-
-
-def ended(status: ModelDeploymentStatus, version: int) -> bool:
-    """Whether the newest rollout that ended is that of this version."""
-    return status.candidate is None and bool(status.history) and status.history[0].model_version == version
-
-
-def condition(status: ModelDeploymentStatus, name: str) -> tuple[str, str, str]:
-    """Status, reason and message of a condition."""
-    found = next((one for one in status.conditions if one.type == name), None)
-    return (found.status, found.reason, found.message) if found else ("", "", "")
-
-
-def unharmed(summed: report.Report, *, blamed: Collection[str] = (), at_least: int = 20) -> None:
-    """Nothing was lost, and nobody failed a request but those who are expected to."""
-    assert summed.sent >= at_least, report.describe(summed)
-    assert summed.lost == (), report.describe(summed)
-    assert set(summed.failures()) <= set(blamed), report.describe(summed)
-
-
-SMOKE: Json = {"smokeTest": {}}
-METRICS: Sequence[Json] = (
-    {"name": "errors", "type": "ErrorRate", "max": 0.05, "windowSeconds": 15, "minSamples": 8},
-    {"name": "latency", "type": "Latency", "quantile": 0.8, "max": 0.25, "windowSeconds": 15, "minSamples": 8},
-)
-
-
-def shadow(seconds: int = 2) -> Json:
-    """A shadow step."""
-    return {"shadow": {"percent": 100, "holdSeconds": seconds}}
-
-
-def canary(weight: int, seconds: int = 2) -> Json:
-    """A canary step."""
-    return {"canary": {"weight": weight, "holdSeconds": seconds}}
-
-
-STEPS: Sequence[Json] = (SMOKE, shadow(), canary(20), canary(50))
-
-
-def spec(
-    stage: Stage,
-    *,
-    steps: Sequence[Json] = STEPS,
-    metrics: Sequence[Json] = METRICS,
-    model: Json | None = None,
-    server: Json | None = None,
-    **rollout: Any,
-) -> Json:
-    """A spec with short steps that follows the scenario's alias."""
-    return {
-        "model": {"name": stage.world.catalogue.name, "pollSeconds": 1, **(model or {"alias": stage.alias})},
-        "server": {"replicas": 1, **(server or {})},
-        "rollout": {
-            "steps": list(steps),
-            "analysis": {"intervalSeconds": 1, "metrics": list(metrics)},
-            "scaleDownDelaySeconds": 2,
-            "progressDeadlineSeconds": 60,
-            **rollout,
-        },
-    }

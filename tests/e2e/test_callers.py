@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e import specs
 from tests.e2e import stage as stages
 from tests.e2e.catalogue import Kind
 from tests.e2e.stage import Stage
@@ -12,7 +13,7 @@ LIMIT = 16 * 1024 * 1024
 
 @scenario()
 async def test_bad_requests_get_the_answers_of_mlflow(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[]))
+    await stage.serve(specs.spec(stage, steps=[]))
     good = await stage.ask()
     assert (good.status, good.json()) == (200, {"predictions": [pytest.approx(0.1)]})
     cases = {
@@ -42,7 +43,7 @@ async def test_bad_requests_get_the_answers_of_mlflow(stage: Stage) -> None:
 
 @scenario()
 async def test_a_body_that_is_too_large_is_refused(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[]))
+    await stage.serve(specs.spec(stage, steps=[]))
     answer = await stage.ask(b" " * (LIMIT + 1))
     assert (answer.status, answer.json()["error_code"]) == (413, "REQUEST_LIMIT_EXCEEDED")
     assert "PENSTOCK_MAX_BODY_BYTES" in answer.json()["message"]
@@ -51,7 +52,7 @@ async def test_a_body_that_is_too_large_is_refused(stage: Stage) -> None:
 
 @scenario()
 async def test_hosts_that_nobody_serves_are_told_so(stage: Stage) -> None:
-    await stage.apply(stages.spec(stage))
+    await stage.apply(specs.spec(stage))
     unknown = await stage.ask(host=f"nobody.{stage.namespace}")
     assert (unknown.status, unknown.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
@@ -67,7 +68,7 @@ async def test_hosts_that_nobody_serves_are_told_so(stage: Stage) -> None:
 async def test_every_name_of_the_model_reaches_it(stage: Stage) -> None:
     name = f"{stages.NAME}.{stage.namespace}"
     public = f"{stage.namespace}.example.com"
-    spec = stages.spec(stage, steps=[])
+    spec = specs.spec(stage, steps=[])
     await stage.serve({**spec, "route": {"hostnames": [public]}}, Kind.GOOD)
     hosts = (name, f"{name}:80", f"{name}.svc", f"{name}.svc.cluster.local", public)
     answers = {host: (await stage.ask(host=host)).status for host in hosts}
@@ -76,7 +77,7 @@ async def test_every_name_of_the_model_reaches_it(stage: Stage) -> None:
 
 @scenario()
 async def test_the_name_in_the_cluster_leads_to_the_data_plane(stage: Stage) -> None:
-    status = await stage.serve(stages.spec(stage, steps=[]))
+    status = await stage.serve(specs.spec(stage, steps=[]))
     assert status.stable is not None
     pods = await stage.kube.items(
         f"/api/v1/namespaces/{stage.namespace}/pods", query={"labelSelector": f"penstock.dev/deployment={stages.NAME}"}

@@ -9,6 +9,7 @@ import signal
 
 from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase
 
+from tests.e2e import seen, specs
 from tests.e2e import stage as stages
 from tests.e2e.catalogue import Kind
 from tests.e2e.kube import Json
@@ -63,26 +64,24 @@ async def kill_operator(stage: Stage) -> None:
     async def next_is_ready() -> bool:
         return any(ready(pod) and pod["metadata"]["name"] not in killed for pod in await pods_of(stage, "operator"))
 
-    await stage.eventually(next_is_ready, "the next operator is ready", seconds=90)
+    await stage.eventually(next_is_ready, "the next operator is ready")
 
 
-@scenario(alone=True, seconds=300)
+@scenario(alone=True)
 async def test_an_operator_that_is_killed_at_every_step_still_promotes(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage))
+    await stage.serve(specs.spec(stage))
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
         await stage.until(lambda status: status.candidate is not None, "the rollout starts")
         await kill_operator(stage)
         for kind, index in (("shadow", 1), ("canary", 2), ("canary", 3)):
-            await stage.until(_at_or_after(kind, index), f"step {index} begins", seconds=90)
+            await stage.until(_at_or_after(kind, index), f"step {index} begins")
             await kill_operator(stage)
-        status = await stage.until(
-            lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it is promoted", seconds=90
-        )
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it is promoted")
         await kill_operator(stage)
-        last = await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well", seconds=60)
+        last = await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well")
         await stage.eventually(lambda: _one_revision_is_left(stage), "the old version is gone")
-    stages.unharmed(traffic.summary())
+    seen.unharmed(traffic.summary())
     assert [entry.outcome for entry in last.history] == [Outcome.PROMOTED, Outcome.PROMOTED]
     assert last.stable is not None
     assert status.stable is not None
@@ -90,38 +89,36 @@ async def test_an_operator_that_is_killed_at_every_step_still_promotes(stage: St
 
 
 def _at_or_after(kind: str, index: int) -> stages.Check:
-    return lambda status: stages.in_step(status, kind, index) or (status.step is not None and status.step.index > index)
+    return lambda status: seen.in_step(status, kind, index) or (status.step is not None and status.step.index > index)
 
 
 async def _one_revision_is_left(stage: Stage) -> bool:
     return len([name for name in await stage.owned() if name.startswith("deployments/")]) == 1
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_an_operator_that_is_killed_while_undoing_still_undoes(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 30)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 30)]))
     async with stage.callers() as traffic:
         await stage.point(Kind.ERRORING)
         status = await stage.until(
-            lambda status: status.failure is not None or stages.ended(status, stage.version(Kind.ERRORING)), "it fails"
+            lambda status: status.failure is not None or seen.ended(status, stage.version(Kind.ERRORING)), "it fails"
         )
         await kill_operator(stage)
-        status = await stage.until(
-            lambda status: stages.ended(status, stage.version(Kind.ERRORING)), "it is undone", seconds=90
-        )
+        status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.ERRORING)), "it is undone")
         await stage.eventually(lambda: _one_revision_is_left(stage), "the bad version is gone")
     bad = status.history[0]
-    stages.unharmed(traffic.summary(), blamed={bad.revision})
+    seen.unharmed(traffic.summary(), blamed={bad.revision})
     assert [entry.outcome for entry in status.history] == [Outcome.ROLLED_BACK, Outcome.PROMOTED]
     assert traffic.summary(since=traffic.now - 1).failures() == {}
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_a_bad_version_is_undone_after_the_operator_was_away(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 30)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 30)]))
     async with stage.callers(bodies=stages.BODIES[:6]) as traffic:
         await stage.point(Kind.ERRORING)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "its canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "its canary begins")
         await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 0)
 
         async def gone() -> bool:
@@ -132,18 +129,16 @@ async def test_a_bad_version_is_undone_after_the_operator_was_away(stage: Stage)
         enough = len(traffic.exchanges) + 50
         await stage.eventually(lambda: len(traffic.exchanges) > enough, "50 answers without an operator")
         await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 1)
-        status = await stage.until(
-            lambda status: stages.ended(status, stage.version(Kind.ERRORING)), "it is undone", seconds=90
-        )
-    stages.unharmed(traffic.summary(), blamed={status.history[0].revision})
+        status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.ERRORING)), "it is undone")
+    seen.unharmed(traffic.summary(), blamed={status.history[0].revision})
     assert status.history[0].outcome is Outcome.ROLLED_BACK
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_a_modeldeployment_that_is_deleted_without_an_operator_leaves_nothing_behind(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 60)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 60)]))
     await stage.point(Kind.BETTER)
-    await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+    await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
     await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 0)
     try:
         await stage.kube.delete(stage.path)
@@ -158,22 +153,22 @@ async def test_a_modeldeployment_that_is_deleted_without_an_operator_leaves_noth
     async def forgotten() -> bool:
         return (await stage.ask()).status == 404
 
-    await stage.eventually(forgotten, "the data plane has forgotten it", seconds=90)
+    await stage.eventually(forgotten, "the data plane has forgotten it")
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_an_upgrade_of_the_operator_makes_no_revision_and_touches_no_pod(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, server={"replicas": 2}))
+    await stage.serve(specs.spec(stage, server={"replicas": 2}))
     status = await stage.until(lambda status: status.stable is not None and status.stable.ready_replicas == 2, "ready")
     path = f"/apis/apps/v1/namespaces/{stage.world.system_namespace}/deployments/{stage.world.operator}"
     before, owned = await stage.kube.call("GET", path), await stage.owned()
     try:
         await stage.kube.merge(path, {"spec": {"template": _with_another_runtime(before)}})
-        await stage.eventually(lambda: _rolled_out(stage, path), "the new operator is ready", seconds=90)
+        await stage.eventually(lambda: _rolled_out(stage, path), "the new operator is ready")
         await stage.never(lambda now: now.candidate is not None, "a rollout starts", seconds=5)
     finally:
         await stage.kube.merge(path, {"spec": {"template": before["spec"]["template"]}})
-        await stage.eventually(lambda: _rolled_out(stage, path), "the old operator is ready", seconds=90)
+        await stage.eventually(lambda: _rolled_out(stage, path), "the old operator is ready")
     await stage.never(lambda now: now.candidate is not None, "a rollout starts", seconds=3)
     assert await stage.owned() == owned
     assert (await stage.status()).stable == status.stable
@@ -195,34 +190,32 @@ async def _rolled_out(stage: Stage, path: str) -> bool:
     return bool(status.get("observedGeneration") == found["metadata"]["generation"] and replicas == [1, 1, 1])
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_a_prometheus_that_is_down_undoes_nothing(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 6)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 6)]))
     prometheus = f"{stage.world.release}-prometheus"
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         await stage.kube.scale(stage.world.system_namespace, prometheus, 0)
         try:
             status = await stage.until(lambda status: status.phase is Phase.PAUSED, "it is held")
-            assert stages.condition(status, "Ready")[1] == "AnalysisError"
+            assert seen.condition(status, "Ready")[1] == "AnalysisError"
             await stage.never(lambda status: status.split.weight != 40, "the split moves", seconds=5)
         finally:
             await stage.kube.scale(stage.world.system_namespace, prometheus, 1)
-        status = await stage.until(
-            lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it goes on", seconds=90
-        )
-    stages.unharmed(traffic.summary())
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it goes on")
+    seen.unharmed(traffic.summary())
     assert status.history[0].outcome is Outcome.PROMOTED
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_restarting_every_envoy_loses_nothing(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage))
+    await stage.serve(specs.spec(stage))
     async with stage.callers(per_second=50, connections=12) as traffic:
         for pod in await pods_of(stage, "envoy"):
             await _replace(stage, pod)
-    stages.unharmed(traffic.summary(), at_least=200)
+    seen.unharmed(traffic.summary(), at_least=200)
 
 
 async def _replace(stage: Stage, pod: Json) -> None:
@@ -234,12 +227,12 @@ async def _replace(stage: Stage, pod: Json) -> None:
         pods = await pods_of(stage, "envoy")
         return len(pods) == 2 and all(ready(one) and one["metadata"]["name"] != name for one in pods)
 
-    await stage.eventually(replaced, f"{name} is replaced", seconds=120)
+    await stage.eventually(replaced, f"{name} is replaced")
 
 
-@scenario(alone=True, seconds=240)
+@scenario(alone=True)
 async def test_a_model_pod_that_is_lost_is_not_noticed(stage: Stage) -> None:
-    first = await stage.serve(stages.spec(stage, server={"replicas": 2}))
+    first = await stage.serve(specs.spec(stage, server={"replicas": 2}))
     await stage.until(lambda status: status.stable is not None and status.stable.ready_replicas == 2, "two are ready")
     assert first.stable is not None
     async with stage.callers() as traffic:
@@ -251,6 +244,6 @@ async def test_a_model_pod_that_is_lost_is_not_noticed(stage: Stage) -> None:
         await stage.until(
             lambda status: status.stable is not None and status.stable.ready_replicas == 2, "it is replaced"
         )
-    stages.unharmed(traffic.summary())
+    seen.unharmed(traffic.summary())
     assert traffic.summary().revisions == {first.stable.name}
     assert traffic.summary().tallies[first.stable.name].slowest < 2.0

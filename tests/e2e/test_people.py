@@ -1,8 +1,11 @@
 """What people do during a rollout: change their minds, hold it, push it, take it back, pull the kill switch."""
 
+import functools
+
 from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase
 
-from tests.e2e import stage as stages
+from dev.traffic import client
+from tests.e2e import seen, specs
 from tests.e2e.catalogue import Kind
 from tests.e2e.kube import Json
 from tests.e2e.stage import Stage
@@ -11,31 +14,35 @@ from tests.e2e.theatre import scenario
 PAUSE: Json = {"pause": {}}
 
 
+def _reached(traffic: client.Traffic, count: int) -> bool:
+    return len(traffic.exchanges) >= count
+
+
 @scenario()
 async def test_an_alias_that_moves_back_ends_the_rollout(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 60)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 60)]))
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         await stage.point(Kind.GOOD)
-        status = await stage.until(lambda status: stages.ended(status, stage.version(Kind.BETTER)), "it ends")
+        status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.BETTER)), "it ends")
         assert (status.history[0].outcome, status.phase) == (Outcome.SUPERSEDED, Phase.HEALTHY)
-        await stage.patch({"rollout": {"steps": [stages.canary(40)]}})
+        await stage.patch({"rollout": {"steps": [specs.canary(40)]}})
         await stage.point(Kind.BETTER)
-        status = await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it may try again")
-    stages.unharmed(traffic.summary())
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it may try again")
+    seen.unharmed(traffic.summary())
     assert [entry.outcome for entry in status.history] == [Outcome.PROMOTED, Outcome.SUPERSEDED, Outcome.PROMOTED]
 
 
 @scenario()
 async def test_an_alias_that_moves_on_starts_the_next_rollout(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 5)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 5)]))
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         await stage.point(Kind.BEST)
-        status = await stage.until(lambda status: stages.serves(status, stage.version(Kind.BEST)), "the best serves")
-    stages.unharmed(traffic.summary())
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BEST)), "the best serves")
+    seen.unharmed(traffic.summary())
     assert [(entry.model_version, entry.outcome) for entry in status.history] == [
         (stage.version(Kind.BEST), Outcome.PROMOTED),
         (stage.version(Kind.BETTER), Outcome.SUPERSEDED),
@@ -44,11 +51,38 @@ async def test_an_alias_that_moves_on_starts_the_next_rollout(stage: Stage) -> N
 
 
 @scenario()
+async def test_an_alias_that_flutters_ends_where_it_comes_to_rest(stage: Stage) -> None:
+    await stage.serve(specs.spec(stage, steps=[specs.canary(30, 2), specs.canary(60, 2)]))
+    async with stage.callers() as traffic:
+        for turn in range(12):
+            await stage.point((Kind.BETTER, Kind.BEST, Kind.GOOD)[turn % 3])
+            enough = len(traffic.exchanges) + 30
+            await stage.eventually(functools.partial(_reached, traffic, enough), "30 more answers")
+        await stage.point(Kind.BEST)
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BEST)), "the last one serves")
+        best = status.stable.name if status.stable else ""
+        await stage.eventually(lambda: stage.only(best), "nothing else is left")
+    seen.unharmed(traffic.summary())
+
+
+@scenario()
+async def test_steps_that_are_edited_start_over(stage: Stage) -> None:
+    await stage.serve(specs.spec(stage, steps=[specs.canary(20, 1), specs.canary(40, 60)]))
+    async with stage.callers() as traffic:
+        await stage.point(Kind.BETTER)
+        await stage.until(lambda status: seen.in_step(status, "canary", 1), "the second canary begins")
+        await stage.patch({"rollout": {"steps": [specs.shadow(1), specs.canary(60, 1)]}})
+        await stage.until(lambda status: seen.in_step(status, "shadow", 0), "it starts over")
+        await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it is promoted")
+    seen.unharmed(traffic.summary())
+
+
+@scenario()
 async def test_a_version_that_was_undone_is_tried_again_when_the_alias_moves_away_and_back(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 20)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 20)]))
     async with stage.callers() as traffic:
         await stage.point(Kind.ERRORING)
-        status = await stage.until(lambda status: stages.ended(status, stage.version(Kind.ERRORING)), "it is undone")
+        status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.ERRORING)), "it is undone")
         bad = status.history[0].revision
         await stage.point(Kind.GOOD)
         await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well again")
@@ -56,12 +90,12 @@ async def test_a_version_that_was_undone_is_tried_again_when_the_alias_moves_awa
         status = await stage.until(lambda status: status.candidate is not None, "it is tried again")
         await stage.point(Kind.GOOD)
         await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well again")
-    stages.unharmed(traffic.summary(), blamed={bad})
+    seen.unharmed(traffic.summary(), blamed={bad})
 
 
 @scenario()
 async def test_a_paused_rollout_waits_and_goes_on(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 3)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 3)]))
     async with stage.callers() as traffic:
         await stage.patch({"rollout": {"paused": True}})
         await stage.point(Kind.BETTER)
@@ -69,65 +103,65 @@ async def test_a_paused_rollout_waits_and_goes_on(stage: Stage) -> None:
         assert "rollout.paused" in status.message
         await stage.never(lambda status: status.candidate is not None, "a rollout starts", seconds=3)
         await stage.patch({"rollout": {"paused": False}})
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         await stage.patch({"rollout": {"paused": True}})
         await stage.until(lambda status: status.phase is Phase.PAUSED, "it is held")
-        await stage.never(lambda status: not stages.in_step(status, "canary"), "the step ends", seconds=6)
+        await stage.never(lambda status: not seen.in_step(status, "canary"), "the step ends", seconds=6)
         await stage.patch({"rollout": {"paused": False}})
-        await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it goes on")
-    stages.unharmed(traffic.summary())
+        await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it goes on")
+    seen.unharmed(traffic.summary())
 
 
 @scenario()
 async def test_a_person_promotes_by_annotation_and_a_stale_one_does_nothing(stage: Stage) -> None:
-    steps = [stages.canary(20, 1), PAUSE, stages.canary(60, 1), PAUSE, stages.canary(80, 60)]
-    first = await stage.serve(stages.spec(stage, steps=steps))
+    steps = [specs.canary(20, 1), PAUSE, specs.canary(60, 1), PAUSE, specs.canary(80, 60)]
+    first = await stage.serve(specs.spec(stage, steps=steps))
     assert first.stable is not None
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        waiting = await stage.until(lambda status: stages.in_step(status, "pause", 1), "it waits for a person")
+        waiting = await stage.until(lambda status: seen.in_step(status, "pause", 1), "it waits for a person")
         assert waiting.candidate is not None
         candidate = waiting.candidate.name
         await stage.annotate("promote", first.stable.name)
         await stage.annotate("abort", "0000000000")
         await stage.annotate("skip-step", f"{candidate}/0")
-        await stage.never(lambda status: not stages.in_step(status, "pause", 1), "a stale annotation acts", seconds=3)
+        await stage.never(lambda status: not seen.in_step(status, "pause", 1), "a stale annotation acts", seconds=3)
         await stage.annotate("promote", f"{candidate}/1")
-        await stage.until(lambda status: stages.in_step(status, "pause", 3), "it goes on to the next pause")
+        await stage.until(lambda status: seen.in_step(status, "pause", 3), "it goes on to the next pause")
         assert (await stage.status()).split.weight == 60
         await stage.annotate("promote", candidate)
-        status = await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it serves")
-    stages.unharmed(traffic.summary())
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it serves")
+    seen.unharmed(traffic.summary())
     assert status.history[0].outcome is Outcome.FAST_PROMOTED
 
 
 @scenario()
 async def test_a_person_aborts_and_retries_by_annotation(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 4), PAUSE]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 4), PAUSE]))
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        status = await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        status = await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         assert status.candidate is not None
         candidate = status.candidate.name
         await stage.annotate("abort", candidate)
-        status = await stage.until(lambda status: stages.ended(status, stage.version(Kind.BETTER)), "it is aborted")
+        status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.BETTER)), "it is aborted")
         assert (status.history[0].outcome, status.phase) == (Outcome.ABORTED, Phase.DEGRADED)
         assert f"penstock.dev/retry={candidate}" in status.message
         await stage.annotate("retry", candidate)
-        await stage.until(lambda status: stages.in_step(status, "pause"), "it is tried again")
+        await stage.until(lambda status: seen.in_step(status, "pause"), "it is tried again")
         await stage.annotate("promote", f"{candidate}/1")
-        status = await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it serves")
-    stages.unharmed(traffic.summary())
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it serves")
+    seen.unharmed(traffic.summary())
     assert [entry.outcome for entry in status.history] == [Outcome.PROMOTED, Outcome.ABORTED, Outcome.PROMOTED]
 
 
 @scenario()
 async def test_the_kill_switch_sends_everything_to_stable(stage: Stage) -> None:
-    first = await stage.serve(stages.spec(stage, steps=[stages.canary(60, 4)]))
+    first = await stage.serve(specs.spec(stage, steps=[specs.canary(60, 4)]))
     assert first.stable is not None
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         await stage.patch({"route": {"pin": "Stable"}})
         await stage.until(lambda status: status.phase is Phase.PAUSED and not status.split.weight, "it is held")
         await stage.eventually(
@@ -138,13 +172,13 @@ async def test_the_kill_switch_sends_everything_to_stable(stage: Stage) -> None:
         await stage.never(lambda status: status.split.weight > 0, "the candidate gets requests", seconds=5)
         assert traffic.summary(since=since).revisions == {first.stable.name}
         await stage.patch({"route": {"pin": None}})
-        await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it goes on")
-    stages.unharmed(traffic.summary())
+        await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it goes on")
+    seen.unharmed(traffic.summary())
 
 
 @scenario()
 async def test_a_failed_candidate_may_be_kept_for_a_person(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 20)], onFailure="Pause"))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 20)], onFailure="Pause"))
     async with stage.callers() as traffic:
         await stage.point(Kind.ERRORING)
         held = await stage.until(lambda status: status.failure is not None and status.failure.held, "it is kept")
@@ -153,17 +187,17 @@ async def test_a_failed_candidate_may_be_kept_for_a_person(stage: Stage) -> None
         await stage.until(lambda status: status.split.weight == 0, "it gets no requests")
         await stage.never(lambda status: status.candidate is None, "it goes", seconds=3)
         await stage.annotate("abort", bad)
-        status = await stage.until(lambda status: stages.ended(status, stage.version(Kind.ERRORING)), "it goes")
-    stages.unharmed(traffic.summary(), blamed={bad})
+        status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.ERRORING)), "it goes")
+    seen.unharmed(traffic.summary(), blamed={bad})
     assert status.history[0].outcome is Outcome.ABORTED
 
 
 @scenario()
 async def test_a_modeldeployment_that_is_deleted_in_its_canary_leaves_nothing_behind(stage: Stage) -> None:
-    await stage.serve(stages.spec(stage, steps=[stages.canary(40, 60)]))
+    await stage.serve(specs.spec(stage, steps=[specs.canary(40, 60)]))
     async with stage.callers():
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         assert len([name for name in await stage.owned() if name.startswith("deployments/")]) == 2
     await stage.kube.delete(stage.path)
 
@@ -180,10 +214,10 @@ async def test_a_modeldeployment_that_is_deleted_in_its_canary_leaves_nothing_be
 
 @scenario()
 async def test_a_modeldeployment_that_is_deleted_and_made_again_at_once_serves(stage: Stage) -> None:
-    spec = stages.spec(stage, steps=[])
+    spec = specs.spec(stage, steps=[])
     await stage.serve(spec)
     await stage.kube.delete(stage.path)
     await stage.serve(spec)
     async with stage.callers() as traffic:
         await stage.eventually(lambda: len(traffic.exchanges) > 200, "200 answers")
-    stages.unharmed(traffic.summary())
+    seen.unharmed(traffic.summary())

@@ -3,7 +3,7 @@
 import pytest
 from penstock.api.v1alpha1.modeldeployment_status import ModelDeploymentStatus, Outcome, Phase
 
-from tests.e2e import gate
+from tests.e2e import gate, seen, specs
 from tests.e2e import stage as stages
 from tests.e2e.catalogue import Kind
 from tests.e2e.kube import Json
@@ -51,31 +51,31 @@ def through_gate(stage: Stage, *, login: bool = False) -> Json:
 
 def unresolved(reason: str) -> stages.Check:
     """Whether the version is not resolved for this reason."""
-    return lambda status: stages.condition(status, "ModelResolved")[1] == reason
+    return lambda status: seen.condition(status, "ModelResolved")[1] == reason
 
 
-@scenario(seconds=240)
+@scenario()
 async def test_a_rollout_waits_for_a_registry_that_is_down(stage: Stage) -> None:
     await build_gate(stage, replicas=0)
     await stage.point(Kind.GOOD)
-    await stage.apply(stages.spec(stage, model=through_gate(stage)))
+    await stage.apply(specs.spec(stage, model=through_gate(stage)))
     status = await stage.until(unresolved("RegistryUnavailable"), "the registry is said to be missing")
     assert status.phase is Phase.PENDING
-    assert gate.address(stage.namespace) in stages.condition(status, "ModelResolved")[2]
+    assert gate.address(stage.namespace) in seen.condition(status, "ModelResolved")[2]
     await gate_is(stage, up=True)
-    first = await stage.until(lambda status: stages.serves(status, stage.version(Kind.GOOD)), "it serves")
+    first = await stage.until(lambda status: seen.serves(status, stage.version(Kind.GOOD)), "it serves")
     async with stage.callers() as traffic:
         await gate_is(stage, up=False)
         await stage.point(Kind.BETTER)
         status = await stage.until(unresolved("RegistryUnavailable"), "the registry is said to be missing")
-        assert stages.condition(status, "ModelResolved")[0] == "Unknown"
-        assert stages.condition(status, "Serving")[0] == "True"
+        assert seen.condition(status, "ModelResolved")[0] == "Unknown"
+        assert seen.condition(status, "Serving")[0] == "True"
         await stage.never(lambda status: status.stable != first.stable, "what serves changes", seconds=5)
         await gate_is(stage, up=True)
         status = await stage.until(
-            lambda status: stages.serves(status, stage.version(Kind.BETTER)), "the better version serves", seconds=90
+            lambda status: seen.serves(status, stage.version(Kind.BETTER)), "the better version serves"
         )
-    stages.unharmed(traffic.summary())
+    seen.unharmed(traffic.summary())
     assert status.history[0].outcome is Outcome.PROMOTED
 
 
@@ -83,40 +83,40 @@ async def test_a_rollout_waits_for_a_registry_that_is_down(stage: Stage) -> None
 async def test_a_registry_that_goes_down_in_a_canary_changes_nothing(stage: Stage) -> None:
     await build_gate(stage)
     await gate_is(stage, up=True)
-    await stage.serve(stages.spec(stage, model=through_gate(stage), steps=[stages.canary(40, 8)]))
+    await stage.serve(specs.spec(stage, model=through_gate(stage), steps=[specs.canary(40, 8)]))
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.in_step(status, "canary"), "the canary begins")
+        await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
         await gate_is(stage, up=False)
-        status = await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it is promoted")
+        status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it is promoted")
         assert not status.history[0].tagged
         await gate_is(stage, up=True)
-        await stage.until(lambda status: status.history[0].tagged, "the registry is told", seconds=90)
-    stages.unharmed(traffic.summary())
+        await stage.until(lambda status: status.history[0].tagged, "the registry is told")
+    seen.unharmed(traffic.summary())
 
 
-@scenario(seconds=240)
+@scenario()
 async def test_a_login_that_is_missing_or_wrong_is_named(stage: Stage) -> None:
     await build_gate(stage, login=True)
     await gate_is(stage, up=True)
     await stage.point(Kind.GOOD)
-    await stage.apply(stages.spec(stage, model=through_gate(stage, login=True)))
+    await stage.apply(specs.spec(stage, model=through_gate(stage, login=True)))
     status = await stage.until(unresolved("CredentialsMissing"), "the Secret is said to be missing")
-    assert SECRET in stages.condition(status, "ModelResolved")[2]
-    assert stages.condition(status, "Stalled")[0] == "True"
+    assert SECRET in seen.condition(status, "ModelResolved")[2]
+    assert seen.condition(status, "Stalled")[0] == "True"
     await secret(stage, "battery staple")
     status = await stage.until(unresolved("RegistryDenied"), "the login is said to be wrong")
     assert "battery staple" not in status.model_dump_json()
     await secret(stage, gate.PASSWORD)
-    await stage.until(lambda status: stages.serves(status, stage.version(Kind.GOOD)), "it serves", seconds=90)
+    await stage.until(lambda status: seen.serves(status, stage.version(Kind.GOOD)), "it serves")
     async with stage.callers() as traffic:
         await secret(stage, "battery staple")
         await stage.point(Kind.BETTER)
         status = await stage.until(unresolved("RegistryDenied"), "the login is said to be wrong")
-        assert stages.serves(status, stage.version(Kind.GOOD))
+        assert seen.serves(status, stage.version(Kind.GOOD))
         await secret(stage, gate.PASSWORD)
-        await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it goes on", seconds=90)
-    stages.unharmed(traffic.summary())
+        await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it goes on")
+    seen.unharmed(traffic.summary())
     said = f"{await stage.events()} {(await stage.status()).model_dump_json()} {await stage.operator_log()}"
     assert gate.PASSWORD not in said
     assert "battery staple" not in said
@@ -132,14 +132,14 @@ async def test_a_login_that_is_missing_or_wrong_is_named(stage: Stage) -> None:
     ],
 )
 async def test_a_registry_that_cannot_be_reached_leaves_stable_alone(stage: Stage, uri: str, reason: str) -> None:
-    first = await stage.serve(stages.spec(stage))
+    first = await stage.serve(specs.spec(stage))
     async with stage.callers() as traffic:
         await stage.patch({"model": {"registry": {"trackingURI": uri}}})
         status = await stage.until(unresolved(reason), "the registry is said to be out of reach")
-        assert uri in stages.condition(status, "ModelResolved")[2]
+        assert uri in seen.condition(status, "ModelResolved")[2]
         assert status.stable == first.stable
         await stage.never(lambda status: status.stable != first.stable, "what serves changes", seconds=4)
-    stages.unharmed(traffic.summary())
+    seen.unharmed(traffic.summary())
 
 
 def _changed(stable: ModelDeploymentStatus) -> stages.Check:
@@ -148,19 +148,19 @@ def _changed(stable: ModelDeploymentStatus) -> stages.Check:
 
 @scenario()
 async def test_an_alias_that_is_missing_is_named_and_its_return_is_noticed(stage: Stage) -> None:
-    await stage.apply(stages.spec(stage))
+    await stage.apply(specs.spec(stage))
     status = await stage.until(unresolved("AliasNotFound"), "the alias is said to be missing")
-    assert stage.alias in stages.condition(status, "ModelResolved")[2]
-    assert stages.condition(status, "Stalled")[0] == "True"
+    assert stage.alias in seen.condition(status, "ModelResolved")[2]
+    assert seen.condition(status, "Stalled")[0] == "True"
     await stage.point(Kind.GOOD)
-    first = await stage.until(lambda status: stages.serves(status, stage.version(Kind.GOOD)), "it serves")
+    first = await stage.until(lambda status: seen.serves(status, stage.version(Kind.GOOD)), "it serves")
     async with stage.callers() as traffic:
         await stage.unpoint()
         await stage.until(unresolved("AliasNotFound"), "the alias is said to be missing")
         await stage.never(_changed(first), "what serves changes", seconds=4)
         await stage.point(Kind.BETTER)
-        await stage.until(lambda status: stages.serves(status, stage.version(Kind.BETTER)), "it is rolled out")
-    stages.unharmed(traffic.summary())
+        await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it is rolled out")
+    seen.unharmed(traffic.summary())
 
 
 @scenario()
@@ -172,7 +172,7 @@ async def test_an_alias_that_is_missing_is_named_and_its_return_is_noticed(stage
     ],
 )
 async def test_what_the_registry_does_not_know_is_named(stage: Stage, model: Json, reason: str) -> None:
-    await stage.apply(stages.spec(stage, model=model))
+    await stage.apply(specs.spec(stage, model=model))
     status = await stage.until(unresolved(reason), "it is said to be unknown")
-    assert (status.phase, stages.condition(status, "Stalled")[0]) == (Phase.PENDING, "True")
+    assert (status.phase, seen.condition(status, "Stalled")[0]) == (Phase.PENDING, "True")
     assert str(model.get("version", model.get("name"))) in status.message

@@ -38,11 +38,12 @@ class Scenario:
     seconds: float
 
 
-def scenario(*, alone: bool = False, seconds: float = 150) -> Callable[[Play], Callable[..., None]]:
+def scenario(*, alone: bool = False, seconds: float = 400) -> Callable[[Play], Callable[..., None]]:
     """Make a test of a coroutine function whose first argument is its stage."""
 
     def decorate(play: Play) -> Callable[..., None]:
         def test(theatre: Theatre, request: pytest.FixtureRequest, **_parameters: Any) -> None:
+            __tracebackhide__ = True
             performance = theatre.performance(request.node.nodeid)
             try:
                 performance.wait()
@@ -82,6 +83,7 @@ class Performance:
 
     def wait(self) -> None:
         """Wait for its end; raises what it raised."""
+        __tracebackhide__ = True
         self.outcome.result()
 
 
