@@ -27,6 +27,7 @@ from sklearn import datasets, linear_model, pipeline, preprocessing
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 CONNECTIONS = (1, 8, 64)
+SERVERS = ("mlflow", "penstock", "penstock, one by one")
 
 
 def make_model(directory: Path) -> None:
@@ -117,20 +118,26 @@ def compare(scratch: Path, rounds: int, seconds: float) -> dict[str, dict[int, d
     model, body = scratch / "model", scratch / "body.json"
     make_model(model)
     body.write_bytes((model / "serving_input_example.json").read_bytes())
-    ports = {"mlflow": free_port(), "penstock": free_port()}
+    ports = {name: free_port() for name in SERVERS}
     peer = [str(BIN / "mlflow"), "models", "serve", "--model-uri", str(model), "--env-manager", "local"]
     peer += ["--port", str(ports["mlflow"]), "--workers", "1"]
     environment = {
         "PENSTOCK_MODEL_DIR": str(model),
-        "PENSTOCK_PORT": str(ports["penstock"]),
         "PENSTOCK_DRAIN_SECONDS": "0",
         "PENSTOCK_TERMINATION_LOG": str(scratch / "termination"),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }
+
+    def ours(name: str, settings: dict[str, str]) -> contextlib.AbstractContextManager[None]:
+        command = [str(BIN / "penstock-serve"), "serve"]
+        own = {**environment, "PENSTOCK_PORT": str(ports[name]), **settings}
+        return serving(command, ports[name], own, scratch / f"{name}.log")
+
     runs: dict[str, dict[int, list[dict[str, Any]]]] = {name: {n: [] for n in CONNECTIONS} for name in ports}
     with (
         serving(peer, ports["mlflow"], environment, scratch / "mlflow.log"),
-        serving([str(BIN / "penstock-serve"), "serve"], ports["penstock"], environment, scratch / "penstock.log"),
+        ours("penstock", {}),
+        ours("penstock, one by one", {"PENSTOCK_BATCH_MAX_SIZE": "1"}),
     ):
         for port in ports.values():
             load(port, body, 8, 1.0)  # warm up
@@ -146,7 +153,7 @@ def show(results: dict[str, dict[int, dict[str, float]]]) -> None:
     print("|---:|---|---:|---:|---:|---:|")
     for connections in CONNECTIONS:
         base = results["mlflow"][connections]["throughput"]
-        for name in ("mlflow", "penstock"):
+        for name in SERVERS:
             row = results[name][connections]
             print(
                 f"| {connections} | {name} | {row['throughput']:.0f} | {row['p50'] * 1000:.2f} "

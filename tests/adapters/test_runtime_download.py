@@ -1,6 +1,8 @@
 """The real `penstock-serve download` against a real MLflow server, and against everything that can be wrong with one."""
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -12,6 +14,8 @@ from dataclasses import dataclass, field
 
 import mlflow
 import pytest
+from penstock_runtime import download as runtime
+from penstock_runtime import errors, settings
 
 from tests.adapters import servers
 from tests.unit.runtime import models
@@ -19,6 +23,11 @@ from tests.unit.runtime import models
 pytestmark = pytest.mark.adapters
 
 BIN = pathlib.Path(sys.executable).parent
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 PROGRAM = (str(BIN / "penstock-serve"), "download")
 
 
@@ -29,14 +38,14 @@ class Ended:
     output: str
 
 
-def environment(folder: pathlib.Path, url: str, version: str = "1", **settings: str) -> dict[str, str]:
+def environment(folder: pathlib.Path, url: str, version: str = "1", **more: str) -> dict[str, str]:
     return {
         "PENSTOCK_MODEL_NAME": "downloads",
         "PENSTOCK_MODEL_VERSION": version,
         "PENSTOCK_MODEL_DIR": str(folder / "model"),
         "PENSTOCK_TERMINATION_LOG": str(folder / "termination"),
         "MLFLOW_TRACKING_URI": url,
-        **settings,
+        **more,
     }
 
 
@@ -45,10 +54,11 @@ def ended(folder: pathlib.Path, code: int, output: str) -> Ended:
     return Ended(code, log.read_text() if log.exists() else "", output)
 
 
-def download(folder: pathlib.Path, url: str, version: str = "1", **settings: str) -> Ended:
+def process(folder: pathlib.Path, url: str, version: str = "1", **more: str) -> Ended:
+    """The command, as a pod runs it."""
     done = subprocess.run(
         PROGRAM,
-        env={**os.environ, **environment(folder, url, version, **settings)},
+        env={**os.environ, **environment(folder, url, version, **more)},
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -58,9 +68,28 @@ def download(folder: pathlib.Path, url: str, version: str = "1", **settings: str
     return ended(folder, done.returncode, done.stdout)
 
 
-async def downloading(folder: pathlib.Path, url: str, **settings: str) -> Ended:
+def download(folder: pathlib.Path, url: str, version: str = "1", **more: str) -> Ended:
+    """The same in this process, where MLflow is imported already; MLflow reads its own part from the environment."""
+    chosen = environment(folder, url, version, **more)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), pytest.MonkeyPatch.context() as patch:
+        for name, value in (*PATIENCE.items(), *chosen.items()):
+            patch.setenv(name, value)
+        try:
+            runtime.run(settings.read(chosen))
+        except errors.Failure as failure:
+            errors.report(str(failure), *settings.termination(chosen))
+            return ended(folder, failure.code, output.getvalue())
+    return ended(folder, 0, output.getvalue())
+
+
+async def downloading(folder: pathlib.Path, url: str, **more: str) -> Ended:
     """The same beside a server that lives in this loop."""
-    return await asyncio.to_thread(download, folder, url, **settings)
+    return await asyncio.to_thread(download, folder, url, **more)
+
+
+async def processing(folder: pathlib.Path, url: str, **more: str) -> Ended:
+    return await asyncio.to_thread(process, folder, url, **more)
 
 
 def files(folder: pathlib.Path) -> dict[str, bytes]:
@@ -95,13 +124,13 @@ def registry(mlflow_url: str, source: pathlib.Path) -> str:
 def test_a_download_is_complete_and_needed_only_once(
     tmp_path: pathlib.Path, registry: str, source: pathlib.Path
 ) -> None:
-    first = download(tmp_path, registry)
+    first = process(tmp_path, registry)
     assert (first.code, first.sentence) == (0, "")
     arrived = files(tmp_path / "model")
     assert json.loads(arrived.pop(".penstock-model.json")) == {"name": "downloads", "version": "1"}
     arrived.pop("registered_model_meta")  # MLflow's own note
     assert arrived == files(source)
-    again = download(tmp_path, "http://127.0.0.1:1")  # nobody is asked
+    again = process(tmp_path, "http://127.0.0.1:1")  # nobody is asked
     assert (again.code, again.output) == (0, f"model downloads version 1 is in {tmp_path / 'model'} already\n")
 
 
@@ -167,7 +196,7 @@ async def test_a_killed_download_leaves_no_model_and_the_next_one_completes_it(
 
 async def test_a_download_that_stops_halfway_is_given_up(tmp_path: pathlib.Path, registry: str) -> None:
     async with servers.listening(Wire(registry)) as peer:
-        result = await downloading(tmp_path, peer.url, PENSTOCK_DOWNLOAD_TIMEOUT_SECONDS="10")
+        result = await processing(tmp_path, peer.url, PENSTOCK_DOWNLOAD_TIMEOUT_SECONDS="10")
     assert (result.code, result.sentence) == (
         75,
         (
@@ -232,7 +261,7 @@ async def test_credentials_that_are_refused(tmp_path: pathlib.Path, answer: byte
 
 async def test_a_registry_that_is_down_is_tried_again_and_keeps_its_secrets(tmp_path: pathlib.Path) -> None:
     url = f"http://robot:hunter2@127.0.0.1:{servers.free_port()}"
-    result = await downloading(tmp_path, url)
+    result = await processing(tmp_path, url)
     assert result.code == 75
     assert result.sentence.startswith(f"the registry {url.replace('robot:hunter2', '***')} can not be reached: ")
     assert result.output.count("; trying again in ") == 3

@@ -141,15 +141,6 @@ UNSERVABLE: dict[str, tuple[str, int, str]] = {
             "add 'a_library_that_nobody_has' to the image that serves it\n"
         ),
     ),
-    "no python_function": (
-        "no-flavour",
-        65,
-        (
-            'model fraud version 3 cannot be loaded: MlflowException: Model does not have the "python_function" flavor; '
-            "log it with a flavour that has python_function (mlflow.pyfunc.log_model does)\n"
-        ),
-    ),
-    "no pickle": ("no-pickle", 65, "model fraud version 3 cannot be loaded: UnpicklingError: "),
     "an example that fails": ("failing-example", 65, "model fraud version 3 cannot predict its own input example: {"),
     "an example that hangs": (
         "hanging-example",

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 import pytest
-from penstock_runtime import engine, model, work
+from penstock_runtime import engine, errors, model, work
 from penstock_runtime.answers import Outcome
 
 from tests.unit.runtime import models
@@ -126,6 +126,38 @@ def test_joining_can_be_switched_off() -> None:
     served = make("iris", join=False)
     assert not joins(served)
     assert [call.size for call in served.answer([iris(1.0), iris(2.0)]).calls] == [1, 1]
+
+
+UNLOADABLE = {
+    "a missing library": (
+        "unloadable",
+        (
+            "fraud cannot be loaded: ModuleNotFoundError: No module named 'a_library_that_nobody_has'; "
+            "add 'a_library_that_nobody_has' to the image that serves it"
+        ),
+    ),
+    "no python_function": (
+        "no-flavour",
+        (
+            'fraud cannot be loaded: MlflowException: Model does not have the "python_function" flavor; '
+            "log it with a flavour that has python_function (mlflow.pyfunc.log_model does)"
+        ),
+    ),
+    "no pickle": (
+        "no-pickle",
+        (
+            "fraud cannot be loaded: UnpicklingError: could not find MARK; "
+            "serve it with an image that has the library versions of the model's requirements.txt"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "sentence"), UNLOADABLE.values(), ids=UNLOADABLE.keys())
+def test_a_model_that_can_not_be_loaded_is_explained(name: str, sentence: str) -> None:
+    with pytest.raises(errors.Failure) as raised:
+        model.load(models.saved(name), "fraud")
+    assert str(raised.value) == sentence
 
 
 def test_a_folder_without_a_model_is_explained(tmp_path: pathlib.Path) -> None:
