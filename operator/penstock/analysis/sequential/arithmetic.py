@@ -13,17 +13,23 @@ def log_mean_exp(logs: Sequence[float]) -> float:
 
 
 def last_excluded(
-    is_excluded: Callable[[float], bool], low: float, high: float, *, tolerance: float = 5e-3, floor: float = 1e-6
+    excess: Callable[[float], float], low: float, high: float, *, tolerance: float = 5e-3, floor: float = 1e-6
 ) -> float:
-    """The largest value known to be excluded, where all below an unknown point of [low, high] are.
+    """The largest value known to be excluded, where `excess` falls and all values at which it is not negative are.
 
-    `low` counts as excluded without being asked about. The answer lies on the excluded side of the point, nearer than
-    `tolerance` times its size or than `floor`, so that a bound is never tighter than the evidence.
+    `low` counts as excluded without being asked about, and `high` as not. The answer lies on the excluded side of the
+    point where `excess` changes sign, nearer than `tolerance` times its size or than `floor`, so that a bound is never
+    tighter than the evidence. The secant's crossing (with the Illinois rule) and the middle take turns.
     """
+    above, below = math.inf, -math.inf
+    is_secant = False
     while high - low > max(tolerance * max(abs(low), abs(high)), floor):
-        middle = (low + high) / 2
-        if is_excluded(middle):
-            low = middle
+        is_secant = not is_secant and math.isfinite(above) and math.isfinite(below) and above > below
+        share = min(max(above / (above - below), 0.01), 0.99) if is_secant else 0.5
+        middle = low + (high - low) * share
+        found = excess(middle)
+        if found >= 0:
+            low, above, below = middle, found, below / 2
         else:
-            high = middle
+            high, below, above = middle, found, above / 2
     return low

@@ -128,14 +128,13 @@ def _difference(state: State, allowed: float, needed: float) -> Interval:
 def _lowest_difference(state: State, allowed: float, needed: float) -> float:
     """The largest shift to which p_c <= p_s + shift is refuted, or -1. Evidence falls as shift rises."""
 
-    def refuted(shift: float) -> bool:
-        return log_evidence(state, Line(shift=shift, anchor=max(allowed, 0.0))) >= needed
+    def excess(shift: float) -> float:
+        return log_evidence(state, Line(shift=shift, anchor=max(allowed, 0.0))) - needed
 
     if not state.strata or abs(allowed) >= 1:
         return -1.0
-    if refuted(allowed):
-        return arithmetic.last_excluded(refuted, allowed, 1.0)
-    return arithmetic.last_excluded(refuted, -1.0, allowed)
+    low, high = (allowed, 1.0) if excess(allowed) >= 0 else (-1.0, allowed)
+    return arithmetic.last_excluded(excess, low, high)
 
 
 def _ratio(state: State, needed: float) -> Interval:
@@ -146,13 +145,13 @@ def _ratio(state: State, needed: float) -> Interval:
 def _lowest_ratio(state: State, needed: float) -> float:
     """The largest ratio to which p_c <= ratio p_s is refuted, or 0. Evidence falls as the ratio rises."""
 
-    def refuted(logarithm: float) -> bool:
-        return log_evidence(state, Line(ratio=math.exp(logarithm))) >= needed
+    def excess(logarithm: float) -> float:
+        return log_evidence(state, Line(ratio=math.exp(logarithm))) - needed
 
     limit = math.log(_LARGEST_RATIO)
-    if not refuted(-limit):
+    if excess(-limit) < 0:
         return 0.0
-    return math.exp(arithmetic.last_excluded(refuted, -limit, limit, floor=5e-3))
+    return math.exp(arithmetic.last_excluded(excess, -limit, limit, tolerance=0.0, floor=5e-3))
 
 
 def _inverse(ratio: float) -> float:

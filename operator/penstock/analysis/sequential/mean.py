@@ -190,13 +190,13 @@ def boundary(state: State, needed: float) -> float:
 def bernstein_boundary(variance: float, needed: float) -> float:
     """The s at which the mean of exp(k s - psi(k) V) over STAKES is exp(needed): one-sided, rounded up."""
 
-    def is_within(value: float) -> bool:
-        return log_bernstein_mixture(value, variance) < needed
+    def missing(value: float) -> float:
+        return needed - log_bernstein_mixture(value, variance)
 
     high = 1.0
-    while is_within(high):
+    while missing(high) >= 0:
         high *= 2
-    low = arithmetic.last_excluded(is_within, 0.0, high, tolerance=1e-6, floor=1e-12)
+    low = arithmetic.last_excluded(missing, 0.0, high, tolerance=1e-6, floor=1e-12)
     return low * (1 + 1e-6) + 1e-12
 
 
