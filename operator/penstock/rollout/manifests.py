@@ -15,7 +15,7 @@ from penstock.rollout import revision
 PORT = 8080
 USER_ID = 65532
 DRAIN_SECONDS = 5
-GRACE_SECONDS = 35
+GRACE_SECONDS = 75
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 DEPLOYMENT_LABEL = "penstock.dev/deployment"
