@@ -23,8 +23,10 @@ class Counts:
 
     def __post_init__(self) -> None:
         for name, value in (("errors", self.errors), ("successes", self.successes)):
-            if value < 0 or value != int(value):
+            if value < 0:
                 raise ValueError(f"{name} rose by {value}: leave out intervals in which a counter was reset")
+            if not float(value).is_integer():
+                raise ValueError(f"{name} rose by {value}: give increments of raw counters, which are whole")
 
     @property
     def total(self) -> int:

@@ -26,6 +26,8 @@ Regression Detection in Software Deployments through Sequential Testing" (2022) 
 share seen in the interval in place of a fixed assignment probability, and a mean over `STAKES` in place of a Dirichlet
 mixture. So neither a change of weights nor an hour in which everything fails is taken for the candidate's fault.
 
+It is sharpest where errors are rare; where most requests fail it needs more of them than necessary.
+
 What is assumed: given the past and the interval's numbers of requests, errors of different requests are independent. A
 client that retries a failing request against the same version makes one error look like many.
 """
@@ -39,8 +41,8 @@ from penstock.analysis.sequential.counts import State
 from penstock.analysis.sequential.margin import Absolute, Margin, Relative
 from penstock.analysis.sequential.outcome import Decision, Interval
 
-STAKES = tuple(0.2 * 4.0**power for power in range(7))
-"""r - 1 of the alternatives that are mixed: from a fifth more errors to 800 times as many."""
+STAKES = tuple(0.0125 * 4.0**power for power in range(9))
+"""r - 1 of the alternatives that are mixed: from one in eighty more errors to 800 times as many."""
 
 _LARGEST_RATIO = 1e6
 
