@@ -36,10 +36,9 @@ class Buckets:
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.bounds) < 2 or not math.isinf(self.bounds[-1]) or list(self.bounds) != sorted(set(self.bounds)):
-            raise ValueError(
-                f"{_listed(self.bounds)} are no bounds: give them in order, with +Inf the last of at least 2"
-            )
+        *finite, last = self.bounds or (0.0,)
+        if not finite or last != math.inf or not all(map(math.isfinite, finite)) or finite != sorted(set(finite)):
+            raise ValueError(f"{_listed(self.bounds)} are no bounds: give them in order, +Inf the last")
         if len(self.counts) != len(self.bounds):
             raise ValueError(f"{len(self.bounds)} buckets have {len(self.counts)} counts: give one for each")
         if self.counts[0] < 0 or any(
@@ -111,6 +110,11 @@ def compare(
     if state.candidate.bounds != state.stable.bounds:
         mine, its = _listed(state.candidate.bounds), _listed(state.stable.bounds)
         return Incomparable(f"{label}: the candidate's buckets are {mine} and stable's {its}: give both the same")
+    sizes = state.candidate.total, state.stable.total
+    where = f"{label}: {_where(state.candidate, quantile)} against {_where(state.stable, quantile)}: "
+    if not all(sizes):
+        why = f"{where}nothing to compare yet, one version or both had no requests"
+        return Undecided(Interval(), *sizes, state.looks, why)
     pairs = list(itertools.product(cells(state.candidate, quantile), cells(state.stable, quantile)))
     from_below = [(mine, its) for mine, its in pairs if mine.higher + its.lower < needed]
     from_above = [(mine, its) for mine, its in pairs if mine.lower + its.higher < needed]
@@ -118,10 +122,8 @@ def compare(
         min(_gap(mine.above, its.to) for mine, its in from_below),
         max(-_gap(its.above, mine.to) for mine, its in from_above),
     )
-    sizes = state.candidate.total, state.stable.total
     verdict = outcome.decide(interval, allowed.value)
-    why = f"{label}: {_where(state.candidate, quantile)} against {_where(state.stable, quantile)}: "
-    why += wording.finding(interval, allowed.value, confidence, verdict, state.looks, wording.seconds)
+    why = where + wording.finding(interval, allowed.value, confidence, verdict, state.looks, wording.seconds)
     if verdict is Undecided and sum(pair in from_above for pair in from_below) == 1:
         why += ", and never will be: the buckets are too wide for this margin"
     return verdict(interval, *sizes, state.looks, why)

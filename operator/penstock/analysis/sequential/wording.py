@@ -76,7 +76,7 @@ def rounded(value: float, *, up: bool) -> str:
     """A number that is not negative with two significant digits, rounded in the direction that is asked for."""
     if value == 0 or math.isinf(value):
         return plain(value)
-    exact = decimal.Decimal(value)
+    exact = decimal.Decimal(f"{value:.9g}")  # 0.1 + 0.2 is 0.3 here
     step = decimal.Decimal(1).scaleb(exact.adjusted() - 1)
     rounding = decimal.ROUND_CEILING if up else decimal.ROUND_FLOOR
     return plain(float((exact / step).to_integral_value(rounding) * step))
