@@ -6,6 +6,7 @@ objects stay the dictionaries that watches deliver. Every request has a time-out
 
 import base64
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -47,7 +48,8 @@ async def _configuration() -> Any:
         login.load_incluster_config(client_configuration=configuration)
     except login.ConfigException as no_service_account:
         try:
-            await login.load_kube_config(client_configuration=configuration)
+            # named here, because the library reads the variable only once, when it is imported
+            await login.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except (login.ConfigException, OSError, TypeError) as error:
             raise errors.Misconfigured(
                 f"no way to log in to a cluster: {no_service_account}; {error}; run in a pod with a service account, "
