@@ -48,11 +48,11 @@ def finding(
     """What was found about the increase, how surely, and after how many looks. `scale` turns it into what is shown."""
     low, high = interval.low * scale, interval.high * scale
     sure = f"at {plain(confidence * 100)} % after {looks:,} look{'' if looks == 1 else 's'}"
-    limit = "" if allowed == 0 else f"the margin of {render(plain(allowed * scale))}"
+    limit = "" if high <= 0 else f", within the margin of {render(plain(allowed * scale))}"
     if verdict is Worse:
         return f"worse by at least {render(rounded(low, up=False))} {sure}"
     if verdict is NotWorse:
-        return f"{_at_most(high, render)}{', within ' if limit else ''}{limit} {sure}"
+        return f"{_at_most(high, render)}{limit} {sure}"
     return f"between {_signed(low, render, up=False)} and {_signed(high, render, up=True)} {sure}: not decided yet"
 
 
