@@ -75,7 +75,7 @@ class Resolver:
             return own.tracking_uri, own.secret_ref.name if own.secret_ref else None
         if self._defaults.tracking_uri is None:
             raise errors.Misconfigured(
-                "no model registry is known: set spec.model.registry.trackingURI, or the chart's mlflow.trackingURI"
+                "no model registry is known: set spec.model.registry.trackingURI, or the chart's mlflow.url"
             )
         return self._defaults.tracking_uri, self._defaults.credentials_secret
 
