@@ -4,7 +4,7 @@ The formulas are not written a second time: what they say about each pair of num
 asked for once and looked up for all rollouts. Arrays are (rollouts, looks); a look follows each interval.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from penstock.analysis.sequential.errorrate import Line
 Whole = NDArray[np.int64]
 Real = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Shares = Sequence[float] | Real
 
 
 @dataclass(frozen=True)
@@ -126,45 +127,46 @@ def quantile_worse(
     rollouts: int,
     looks: int,
     values: tuple[int, int],
-    up_to: tuple[tuple[float, ...], tuple[float, ...]],
+    up_to: tuple[Shares, Shares],
     quantile: float,
     confidence: float = 0.95,
 ) -> Real:
     """The look at which the candidate's quantile is first found to be above stable's (margin 0).
 
-    `values` a look, and the share of values `up_to` each bucket but the last, of candidate and stable.
+    `values` a look, and the share of values `up_to` each bucket but the last (the same at all looks, or for
+    each look), of candidate and stable.
     """
-    most = looks * max(values)
-    higher = _table(binomial.log_against_at_least, most, quantile)
-    lower = _table(binomial.log_against_at_most, most, quantile)
     mine = _seen(random, rollouts, looks, values[0], up_to[0])
     its = _seen(random, rollouts, looks, values[1], up_to[1])
-    buckets = len(up_to[0]) + 1
-    size = np.arange(1, looks + 1)
-    least = np.full((rollouts, looks), np.inf)
+    mine_higher = _looked_up(binomial.log_against_at_least, mine, values[0], quantile)
+    its_lower = _looked_up(binomial.log_against_at_most, its, values[1], quantile)
+    buckets = mine.shape[2] + 1
+    least = its_lower[:, :, buckets - 2]  # both in the last bucket: nothing shows that a value is beyond it
     for holds_mine in range(buckets - 1):
         for holds_its in range(holds_mine, buckets):
-            evidence = higher[size * values[0], mine[:, :, holds_mine]].copy()
+            evidence = mine_higher[:, :, holds_mine]
             if holds_its > 0:
-                evidence += lower[size * values[1], its[:, :, holds_its - 1]]
+                evidence = evidence + its_lower[:, :, holds_its - 1]
             least = np.minimum(least, evidence)
-    top = lower[size * values[1], its[:, :, buckets - 2]]  # both in the last bucket: nothing shows a value beyond it
-    return first(np.minimum(least, top) >= margin.threshold(confidence))
+    return first(least >= margin.threshold(confidence))
 
 
-def _table(formula: Callable[[int, int, float], float], most: int, quantile: float) -> Real:
-    """formula(hits, n - hits, quantile) at [n, hits]."""
-    table = np.zeros((most + 1, most + 1))
-    for n in range(most + 1):
-        table[n, : n + 1] = [formula(hits, n - hits, quantile) for hits in range(n + 1)]
-    return table
+def _looked_up(formula: Callable[[int, int, float], float], hits: Whole, values: int, quantile: float) -> Real:
+    """formula(hits, the rest, quantile) for cumulative hits (rollouts, looks, bounds), asked once for each pair."""
+    looks = hits.shape[1]
+    base = looks * values + 1
+    total = values * np.arange(1, looks + 1)
+    keys, where = np.unique(total[np.newaxis, :, np.newaxis] * base + hits, return_inverse=True)
+    pairs = (divmod(int(key), base) for key in keys)
+    answers = np.array([formula(hit, seen - hit, quantile) for seen, hit in pairs])
+    return np.asarray(answers[where.reshape(hits.shape)])
 
 
-def _seen(random: np.random.Generator, rollouts: int, looks: int, values: int, up_to: tuple[float, ...]) -> Whole:
+def _seen(random: np.random.Generator, rollouts: int, looks: int, values: int, up_to: Shares) -> Whole:
     """Cumulative counts (rollouts, looks, bounds)."""
-    shares = np.diff([0.0, *up_to, 1.0])
-    drawn = random.multinomial(values, shares, size=(rollouts, looks)).cumsum(axis=1)
-    return np.asarray(drawn.cumsum(axis=2)[:, :, :-1])
+    shares = np.diff(np.atleast_2d(np.asarray(up_to)), axis=1, prepend=0.0, append=1.0)
+    drawn = random.multinomial(values, np.broadcast_to(shares, (looks, shares.shape[1])), size=(rollouts, looks))
+    return np.asarray(drawn.cumsum(axis=1).cumsum(axis=2)[:, :, :-1])
 
 
 def mean_worse(

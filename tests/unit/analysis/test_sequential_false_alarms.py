@@ -129,6 +129,14 @@ def test_equal_quantiles_are_rarely_called_worse(q: float, up_to: tuple[float, .
     assert alarms(found) <= ALLOWED
 
 
+def test_times_in_which_both_are_slow_are_not_the_candidates_fault() -> None:
+    """At one weight; p90 goes up and down by two buckets for 15 looks at a time."""
+    slow = (np.arange(150) // 15) % 2 == 1
+    up_to = np.where(slow[:, np.newaxis], [0.3, 0.5, 0.88], [0.7, 0.98, 0.99])
+    found = simulation.quantile_worse(np.random.default_rng(12), ROLLOUTS, 150, (2, 6), (up_to, up_to), 0.9)
+    assert alarms(found) <= ALLOWED
+
+
 def test_quantile_verdicts_themselves() -> None:
     """What `compare` says, after 10, 40, 160 intervals, of values that just have the same 90 % quantile."""
     random, wrong = np.random.default_rng(10), 0
