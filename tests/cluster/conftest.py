@@ -107,7 +107,7 @@ def crds(api: Api) -> dict[str, dict[str, Any]]:
     return stored
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def no_operator(api: Api) -> Iterator[None]:
     """An installed operator rests meanwhile: it would take up the objects of these tests."""
     path = "/apis/apps/v1/namespaces/penstock-system/deployments/penstock-operator"
