@@ -21,6 +21,15 @@ class Children:
     slices: tuple[Json, ...] = ()
 
 
+def belonging_to(owner: modeldeployment_status.Metadata, children: Children) -> Children:
+    """Without what a deleted ModelDeployment of the same name has left: the cluster is about to remove that."""
+
+    def ours(bodies: Iterable[Json]) -> tuple[Json, ...]:
+        return tuple(body for body in bodies if manifests.belongs_to(body, owner))
+
+    return Children(ours(children.deployments), ours(children.services), ours(children.pods), ours(children.slices))
+
+
 def workloads(children: Children) -> dict[str, world.Workload]:
     """The revisions that run, by name. One whose Service is missing counts as not there: it is to be made again."""
     endpoints = ready_endpoints(children.slices)

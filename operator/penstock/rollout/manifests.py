@@ -13,6 +13,8 @@ from penstock.api.v1alpha1 import base, modeldeployment, modeldeployment_status
 from penstock.rollout import revision
 
 PORT = 8080
+ANSWERS_PORT = 8081
+"""Where the operator reads the answers that a pod has kept; no route of the data plane leads there."""
 USER_ID = 65532
 DRAIN_SECONDS = 5
 GRACE_SECONDS = 75
@@ -20,6 +22,8 @@ GRACE_SECONDS = 75
 MANAGED_BY = "app.kubernetes.io/managed-by"
 DEPLOYMENT_LABEL = "penstock.dev/deployment"
 REVISION_LABEL = "penstock.dev/revision"
+UID_LABEL = "penstock.dev/deployment-uid"
+"""Tells the pods of a ModelDeployment from those that a deleted one of the same name has left for a moment."""
 COMPONENT_LABEL = "penstock.dev/component"
 VERSION_ANNOTATION = "penstock.dev/model-version"
 
@@ -48,8 +52,18 @@ def object_name(owner: modeldeployment_status.Metadata, revision_name: str) -> s
 
 def labels(owner: modeldeployment_status.Metadata, revision_name: str | None = None) -> dict[str, str]:
     """Labels of everything that belongs to a ModelDeployment, and to one of its revisions."""
-    ours = {MANAGED_BY: "penstock", DEPLOYMENT_LABEL: owner.name}
+    ours = {MANAGED_BY: "penstock", DEPLOYMENT_LABEL: owner.name, UID_LABEL: owner.uid}
     return ours if revision_name is None else {**ours, REVISION_LABEL: revision_name}
+
+
+def belongs_to(body: Mapping[str, Any], owner: modeldeployment_status.Metadata) -> bool:
+    """Whether an object was made for this very ModelDeployment, and not for an earlier one of its name."""
+    ours: bool = (body["metadata"].get("labels") or {}).get(UID_LABEL) == owner.uid
+    return ours
+
+
+def _selector(owner: modeldeployment_status.Metadata, revision_name: str) -> dict[str, str]:
+    return {DEPLOYMENT_LABEL: owner.name, UID_LABEL: owner.uid, REVISION_LABEL: revision_name}
 
 
 def _metadata(owner: modeldeployment_status.Metadata, name: str, own_labels: Mapping[str, str]) -> Json:
@@ -90,7 +104,7 @@ def service(owner: modeldeployment_status.Metadata, revision_name: str) -> Json:
         "metadata": _metadata(owner, object_name(owner, revision_name), own),
         "spec": {
             "clusterIP": "None",
-            "selector": {DEPLOYMENT_LABEL: owner.name, REVISION_LABEL: revision_name},
+            "selector": _selector(owner, revision_name),
             "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
         },
     }
@@ -121,7 +135,7 @@ def deployment(owner: modeldeployment_status.Metadata, made: revision.Revision, 
             "replicas": replicas,
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": 86400,
-            "selector": {"matchLabels": {DEPLOYMENT_LABEL: owner.name, REVISION_LABEL: made.name}},
+            "selector": {"matchLabels": _selector(owner, made.name)},
             "template": pod_template(owner, made),
         },
     }
@@ -192,7 +206,10 @@ def _server(owner: modeldeployment_status.Metadata, made: revision.Revision) -> 
     server = made.server
     if server.get("resources"):
         container["resources"] = copy.deepcopy(server["resources"])
-    container["ports"] = [{"name": "http", "containerPort": PORT, "protocol": "TCP"}]
+    container["ports"] = [
+        {"name": "http", "containerPort": PORT, "protocol": "TCP"},
+        {"name": "answers", "containerPort": ANSWERS_PORT, "protocol": "TCP"},
+    ]
     container["startupProbe"] = _probe("/ping", period=1, failures=600)
     container["livenessProbe"] = _probe("/ping", period=5, failures=6)
     container["readinessProbe"] = _probe("/health", period=1, failures=2)
@@ -217,6 +234,7 @@ def _environment(owner: modeldeployment_status.Metadata, made: revision.Revision
         "PENSTOCK_MODEL_VERSION": str(made.version),
         "PENSTOCK_MODEL_DIR": "/model",
         "PENSTOCK_PORT": str(PORT),
+        "PENSTOCK_ANSWERS_PORT": str(ANSWERS_PORT),
         "PENSTOCK_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "MLFLOW_TRACKING_URI": made.tracking_uri,
         "HOME": "/tmp",  # noqa: S108

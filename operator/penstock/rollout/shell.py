@@ -114,6 +114,7 @@ class Controller:
     def __init__(self, outside: World) -> None:
         self._outside = outside
         self._mail: dict[ports.Key, mailbox.Mailbox] = {}
+        self._uids: dict[ports.Key, str] = {}
         self._tasks: dict[tuple[ports.Key, Hashable], asyncio.Task[None]] = {}
 
     async def reconcile(self, key: ports.Key) -> None:
@@ -130,6 +131,9 @@ class Controller:
             logger.exception("object cannot be read", extra={"key": str(key)})
             await outside.recorder.emit(body, world.Event(world.EventType.WARNING, "Unreadable", _first(error)))
             return
+        if self._uids.setdefault(key, mdep.metadata.uid) != mdep.metadata.uid:
+            self._forget(key)  # it was deleted and made again, faster than anybody told
+            self._uids[key] = mdep.metadata.uid
         result = "error"
         try:
             result = await self._pass(key, body, mdep)
@@ -192,15 +196,18 @@ class Controller:
     def _publish(self, mdep: modeldeployment_status.ModelDeployment) -> None:
         key = ports.Key(mdep.metadata.namespace, mdep.metadata.name)
         try:
-            self._outside.data_plane.publish(gather.routed(mdep, self._outside.objects.children(key)))
+            self._outside.data_plane.publish(gather.routed(mdep, self._children(key, mdep.metadata)))
         except errors.Misconfigured as error:
             logger.warning("not routed: %s", error.message, extra={"key": str(key)})
+
+    def _children(self, key: ports.Key, owner: modeldeployment_status.Metadata) -> gather.Children:
+        return gather.belonging_to(owner, self._outside.objects.children(key))
 
     def _gather(
         self, key: ports.Key, mdep: modeldeployment_status.ModelDeployment, now: datetime.datetime
     ) -> world.Seen:
         outside, mail = self._outside, self._mailbox(key)
-        children = outside.objects.children(key)
+        children = self._children(key, mdep.metadata)
         workloads = gather.workloads(children)
         for name, failure in mail.refused.items():
             if name == manifests.ENTRY:
@@ -248,7 +255,7 @@ class Controller:
                     if name not in action.keep:
                         await writer.delete_record(key.namespace, manifests.object_name(owner, name))
             case world.RunSmokeTest():
-                self._beside(key, ("smoke", action.step), functools.partial(self._smoke, key, action))
+                self._beside(key, ("smoke", action.step), functools.partial(self._smoke, key, owner, action))
             case world.Measure():
                 self._mailbox(key).asked_at[action.step, action.metric.name] = self._outside.clock()
                 self._beside(
@@ -269,16 +276,19 @@ class Controller:
         try:
             if action.new is not None:
                 number = len(mdep.status.history) + 1
-                stored = await writer.create_if_absent(manifests.record(owner, action.new, number))
+                stored = await self._create(owner, manifests.record(owner, action.new, number))
             else:
                 stored = (await writer.revisions(key.namespace, key.name)).get(action.name, {})
-            if "data" not in stored:
+            if "data" not in stored or not manifests.belongs_to(stored, owner):
                 message = f"the record of revision {action.name} is gone, so its pods cannot be made again"
                 mail.refused[action.name] = world.PodFailure("RecordMissing", message)
                 return
             made = revision.Revision.from_data(stored["data"])
             for body in (manifests.service(owner, made.name), manifests.deployment(owner, made, action.replicas)):
-                self._outside.objects.learn(await writer.create_if_absent(body))
+                self._outside.objects.learn(await self._create(owner, body))
+        except errors.Misconfigured as error:
+            mail.refused[action.name] = world.PodFailure("NameTaken", error.message)
+            return
         except (errors.Invalid, errors.Denied) as error:
             fatal = isinstance(error, errors.Invalid)
             cure = "correct spec.server" if fatal else "look at the namespace's quota and policies"
@@ -288,6 +298,20 @@ class Controller:
             return
         mail.refused.pop(action.name, None)
 
+    async def _create(self, owner: modeldeployment_status.Metadata, body: dict[str, Any]) -> dict[str, Any]:
+        """Make an object that belongs to `owner`, or answer the one that is there.
+
+        Raises Conflict while the name is taken by what a deleted ModelDeployment has left and the cluster removes;
+        Misconfigured if nobody does.
+        """
+        found = await self._outside.writer.create_if_absent(body)
+        if manifests.belongs_to(found, owner):
+            return found
+        left = f"{body['kind']} {body['metadata']['name']} is left of an earlier ModelDeployment {owner.name}"
+        if found["metadata"].get("ownerReferences"):
+            raise errors.Conflict(f"{left}: waiting until the cluster has removed it")
+        raise errors.Misconfigured(f"{left} that was deleted without what belonged to it: delete it")
+
     async def _ensure_entry(self, key: ports.Key, mdep: modeldeployment_status.ModelDeployment) -> None:
         outside = self._outside
         found = await outside.writer.create_if_absent(manifests.entry(mdep.metadata, outside.address))
@@ -295,6 +319,8 @@ class Controller:
         if any(owner.get("uid") == mdep.metadata.uid for owner in owners):
             outside.objects.learn(found)
             return
+        if owners and manifests.DEPLOYMENT_LABEL in found["metadata"].get("labels", {}):
+            raise errors.Conflict(f"Service {key.name} is left of an earlier ModelDeployment: waiting until it is gone")
         message = (
             f"Service {key.name} exists in namespace {key.namespace} and is not Penstock's, so it is left alone: "
             f"remove or rename it, or call the model through spec.route.hostnames"
@@ -305,8 +331,8 @@ class Controller:
             world.Event(world.EventType.WARNING, "EntryTaken", message),
         )
 
-    async def _smoke(self, key: ports.Key, action: world.RunSmokeTest) -> None:
-        endpoints = gather.ready_endpoints(self._outside.objects.children(key).slices).get(action.step.candidate, ())
+    async def _smoke(self, key: ports.Key, owner: modeldeployment_status.Metadata, action: world.RunSmokeTest) -> None:
+        endpoints = gather.ready_endpoints(self._children(key, owner).slices).get(action.step.candidate, ())
         if not endpoints:
             return
         answer = await self._outside.smoke.run(endpoints[0], action.test)
@@ -356,6 +382,7 @@ class Controller:
         self._outside.resolver.forget(key)
         self._outside.meters.forget(key)
         self._mail.pop(key, None)
+        self._uids.pop(key, None)
         for known, task in list(self._tasks.items()):
             if known[0] == key:
                 task.cancel()

@@ -118,15 +118,27 @@ class Stage:
         self.objects[stored["kind"], stored["metadata"]["name"]] = stored
         return copy.deepcopy(stored)
 
-    def create(self, spec: Json) -> None:
+    def create(self, spec: Json, uid: str = "u1") -> None:
         self.put(
             {
                 "apiVersion": "penstock.dev/v1alpha1",
                 "kind": "ModelDeployment",
-                "metadata": {"name": KEY.name, "namespace": KEY.namespace, "uid": "u1", "generation": 1},
+                "metadata": {"name": KEY.name, "namespace": KEY.namespace, "uid": uid, "generation": 1},
                 "spec": spec,
             }
         )
+
+    def collect_garbage(self, most: int = 1) -> int:
+        """Remove some objects whose owner is gone, as the cluster does in its own time; how many there were."""
+        uid = self.mdep().metadata.uid
+        left = [
+            found
+            for found, body in sorted(self.objects.items())
+            if body["kind"] != "ModelDeployment" and body["metadata"]["ownerReferences"][0]["uid"] != uid
+        ]
+        for found in left[:most]:
+            del self.objects[found]
+        return len(left)
 
     def of_kind(self, kind: str) -> tuple[Json, ...]:
         return tuple(body for (found, _), body in sorted(self.objects.items()) if found == kind)
@@ -272,6 +284,8 @@ async def play(stage: Stage, until: Callable[[], bool], seconds: float = 600) ->
             await process.stop()
             process = controller(stage)
             stage.planned = stage.now
+        except errors.Conflict:
+            stage.add_after(KEY, 0.2)
         for _ in range(10):
             await asyncio.sleep(0)
         at = stage.planned or stage.now

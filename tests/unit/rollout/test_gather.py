@@ -12,7 +12,11 @@ OWNER = Metadata(name="fraud", namespace="ml", uid="u1")
 
 
 def labelled(name: str, revision: str, **more: Any) -> Json:
-    labels = {"penstock.dev/deployment": "fraud", "penstock.dev/revision": revision}
+    labels = {
+        "penstock.dev/deployment": "fraud",
+        "penstock.dev/deployment-uid": "u1",
+        "penstock.dev/revision": revision,
+    }
     return {"metadata": {"name": name, "namespace": "ml", "labels": labels}, **more}
 
 

@@ -193,3 +193,29 @@ async def test_an_object_that_cannot_be_read_is_told_and_harms_nobody() -> None:
     await stages.controller(stage).reconcile(stages.KEY)
     assert [reason for reason, _ in stage.events] == ["Unreadable"]
     assert "spec.server.replicas" in stage.events[0][1]
+
+
+@pytest.mark.parametrize("kept_by_an_orphaning_delete", [False, True])
+async def test_what_a_deleted_modeldeployment_has_left_serves_nobody_of_the_next_one(
+    *, kept_by_an_orphaning_delete: bool
+) -> None:
+    """It has the same names, labels and revision, and the cluster removes it at a moment of its own choice."""
+    stage = stages.Stage()
+    await first_version(stage)
+    before = {name for name, body in stage.objects.items() if body["kind"] != "ModelDeployment"}
+    stage.data_plane.seen.clear()
+    stage.create(SPEC, uid="u2")
+    if kept_by_an_orphaning_delete:
+        for name in before:
+            stage.objects[name]["metadata"]["ownerReferences"] = []
+        await stages.play(stage, lambda: "left of an earlier ModelDeployment" in stage.mdep().status.message)
+        assert "delete it" in stage.mdep().status.message
+        for name in before:
+            del stage.objects[name]
+    while stage.collect_garbage() > 1:
+        moment = stage.now
+        await stages.play(stage, lambda: (stage.now - moment).total_seconds() > 2)  # noqa: B023
+        assert all(not backend.endpoints for seen in stage.data_plane.seen for backend in seen.backends.values())
+    await stages.play(stage, lambda: settled(stage, 1, Phase.HEALTHY))
+    owners = {body["metadata"]["labels"]["penstock.dev/deployment-uid"] for body in stage.of_kind("Deployment")}
+    assert (things(stage), owners) == ({"Deployment": 1, "Service": 2, "ControllerRevision": 1}, {"u2"})
