@@ -47,6 +47,14 @@ class Registry(base.Model):
     )
 
 
+class SignaturePolicy(enum.StrEnum):
+    """How a version's MLflow signature must fit that of the stable version before its pods are started."""
+
+    COMPATIBLE = "Compatible"
+    EXACT = "Exact"
+    IGNORE = "Ignore"
+
+
 class ModelRef(base.Model):
     """The registered model and which of its versions is wanted."""
 
@@ -69,6 +77,14 @@ class ModelRef(base.Model):
     registry: Registry | None = Field(default=None, description="The registry; the operator's default if absent.")
     poll_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=15, description="How often the alias is looked up; deployments of one registry share look-ups."
+    )
+    signature_policy: SignaturePolicy = Field(
+        default=SignaturePolicy.COMPATIBLE,
+        description=(
+            "How a version's signature must fit stable's before its pods are started. Compatible: requests that fit "
+            "stable fit it too, and it answers with the same columns; a version without a signature is let through "
+            "with a warning. Exact: the two are the same. Ignore: not compared."
+        ),
     )
 
 
