@@ -5,32 +5,32 @@ Bare ASGI, because a framework's routing and response objects cost as much as th
 
 import asyncio
 import contextlib
-import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from penstock_runtime import answers, batching, bodies, metrics, openinference
+from penstock_runtime import answers, asgi, batching, bodies, feedback, ledger, metrics, openinference
 from penstock_runtime.answers import Answer, Outcome
+from penstock_runtime.asgi import Headers, Receive, Scope, Send
 from penstock_runtime.settings import Identity, Limits
 from penstock_runtime.work import Request, Work
 
 if TYPE_CHECKING:
     from penstock_runtime.model import Model
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-T = TypeVar("T")
-_LARGE = 64 * 1024
 Handler = Callable[["App", Scope, Receive], Awaitable[Answer]]
 
 
 class App:
-    def __init__(self, identity: Identity, limits: Limits) -> None:
+    """The server on its first port. With a ledger it keeps the model's answers, and callers' truths about them."""
+
+    def __init__(self, identity: Identity, limits: Limits, kept: ledger.Ledger | None = None) -> None:
         self._identity = identity
         self._limits = limits
+        self._feedback_limits = replace(limits, body_bytes=min(limits.body_bytes, feedback.BODY_BYTES))
+        self._kept = kept
         self._model: Model | None = None
         self._batcher: batching.Batcher | None = None
         self._draining = False
@@ -41,6 +41,8 @@ class App:
         gauge("penstock_requests_in_flight", "Requests being answered.", lambda: self._in_flight)
         gauge("penstock_queue_length", "Requests that wait for the model.", self._queue_length)
         gauge("penstock_model_loaded", "1 when the model is loaded.", lambda: 0 if self._batcher is None else 1)
+        if kept is not None:
+            self._metrics.keeps(kept)
 
     @property
     def ready(self) -> bool:
@@ -67,12 +69,12 @@ class App:
             return
         methods = _ROUTES.get(scope["path"]) or self._open_inference(scope["path"])
         if methods is None:
-            answer = _plain(404, {"detail": "Not Found"})
+            answer = asgi.not_found()
         elif (handler := methods.get(scope["method"])) is None:
-            answer = _plain(405, {"detail": "Method Not Allowed"}, (b"allow", ", ".join(methods).encode()))
+            answer = asgi.not_allowed(methods)
         else:
             answer = await handler(self, scope, receive)
-        await self._send(answer, scope, send)
+        await asgi.send(answer, scope, send, closing=self._draining)
 
     def _open_inference(self, path: str) -> "Mapping[str, Handler] | None":
         """The routes under this model's name, with or without its version."""
@@ -82,15 +84,6 @@ class App:
             if path == stem or path.startswith(stem + "/"):
                 return _MODEL_ROUTES.get(path[len(stem) :])
         return None
-
-    async def _send(self, answer: Answer, scope: Scope, send: Send) -> None:
-        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
-        headers += answer.headers
-        headers += [(name, value) for name, value in scope["headers"] if name == b"x-request-id"]
-        if self._draining:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
 
     async def invocations(self, scope: Scope, receive: Receive) -> Answer:
         """POST /invocations: MLflow's scoring protocol."""
@@ -111,40 +104,45 @@ class App:
         return answer
 
     async def _invoke(self, scope: Scope, receive: Receive) -> Answer:
-        content_type = _content_type(scope["headers"])
-        return await self._with_body(scope, receive, lambda body: self._predict(body, content_type))
+        headers = scope["headers"]
+        content_type = _content_type(headers)
+        return await self._with_body(
+            scope, receive, self._limits, lambda body: self._predict(body, content_type, headers)
+        )
 
     async def _infer(self, scope: Scope, receive: Receive) -> Answer:
         async def predict(body: bytes) -> Answer:
             signature = self._model.signature if self._model else None
-            asked = await _aside(len(body), openinference.question, body, signature)
+            asked = await asgi.aside(len(body), openinference.question, body, signature)
             if isinstance(asked, Answer):
                 return asked
             translated, identifier = asked
-            answer = await self._predict(translated, "application/json")
+            answer = await self._predict(translated, "application/json", scope["headers"])
             names = (self._identity.model, self._identity.model_version)
-            return await _aside(len(answer.body), openinference.response, answer, *names, identifier)
+            return await asgi.aside(len(answer.body), openinference.response, answer, *names, identifier)
 
-        answer = await self._with_body(scope, receive, predict)
+        answer = await self._with_body(scope, receive, self._limits, predict)
         return answer if answer.status == 200 else openinference.failed(answer)
 
-    async def _with_body(self, scope: Scope, receive: Receive, use: Callable[[bytes], Awaitable[Answer]]) -> Answer:
+    async def _with_body(
+        self, scope: Scope, receive: Receive, limits: Limits, use: Callable[[bytes], Awaitable[Answer]]
+    ) -> Answer:
         """Read the body, within what all bodies together may hold, and use it."""
         if self._batcher is None:
             return answers.not_loaded()
-        length = bodies.length(scope["headers"], self._limits)
-        if length > self._limits.body_bytes:
-            return answers.too_large(self._limits.body_bytes)
-        if self._held and self._held + length > self._limits.held_bytes:
-            return answers.overloaded(self._in_flight - 1)
+        length = bodies.length(scope["headers"], limits)
+        if length > limits.body_bytes:
+            return answers.too_large(limits.body_bytes)
+        if self._held and self._held + length > limits.held_bytes:
+            return answers.overloaded(max(0, self._in_flight - 1))
         self._held += length
         try:
-            body = await bodies.read(receive, self._limits)
+            body = await bodies.read(receive, limits)
             return body if isinstance(body, Answer) else await use(body)
         finally:
             self._held -= length
 
-    async def _predict(self, body: bytes, content_type: str | None) -> Answer:
+    async def _predict(self, body: bytes, content_type: str | None, headers: Headers) -> Answer:
         if self._batcher is None:
             return answers.not_loaded()
         try:
@@ -153,34 +151,58 @@ class App:
             return answers.overloaded(self._batcher.queue_length)
         timeout = asyncio.get_running_loop().call_later(self._limits.request_timeout, self._give_up, future)
         try:
-            return await future
+            answer = await future
         finally:
             timeout.cancel()
+        if self._kept is not None:
+            self._kept.keep(headers, answer)
+        return answer
 
     def _give_up(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
             future.set_result(answers.too_slow(self._limits.request_timeout))
 
+    async def feedback(self, scope: Scope, receive: Receive) -> Answer:
+        """POST /feedback: what the answer to a request should have been."""
+        answer = await self._learn(scope, receive)
+        self._metrics.fed_back(answer)
+        return answer
+
+    async def _learn(self, scope: Scope, receive: Receive) -> Answer:
+        kept = self._kept
+        if kept is None:
+            return feedback.switched_off()
+
+        async def learn(body: bytes) -> Answer:
+            truths = await asgi.aside(len(body), feedback.read, body)
+            if isinstance(truths, Answer):
+                return truths
+            kept.learn(truths)
+            return feedback.accepted(len(truths))
+
+        answer = await self._with_body(scope, receive, self._feedback_limits, learn)
+        return feedback.too_large(self._feedback_limits.body_bytes) if answer.status == 413 else answer
+
     async def ping(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /ping: alive, until the model hangs for good."""
         if self._batcher is not None and self._batcher.hangs():
-            return _unavailable(f"The model has not answered for {self._limits.hang:g} s. Restart the container.")
+            return asgi.unavailable(f"The model has not answered for {self._limits.hang:g} s. Restart the container.")
         return _OK
 
     async def health(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /health: ready for requests."""
         if self._batcher is None:
-            return _unavailable("The model is still being loaded.")
+            return asgi.unavailable("The model is still being loaded.")
         if self._draining:
-            return _unavailable("The server is shutting down.")
+            return asgi.unavailable("The server is shutting down.")
         if self._batcher.hangs():
-            return _unavailable(f"The model has not answered for {self._limits.hang:g} s.")
+            return asgi.unavailable(f"The model has not answered for {self._limits.hang:g} s.")
         return _OK
 
     async def version(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /version: what runs here."""
         loaded = self._model
-        return _plain(
+        return asgi.plain(
             200,
             {
                 "namespace": self._identity.namespace,
@@ -217,16 +239,16 @@ class App:
     async def liveness(self, scope: Scope, receive: Receive) -> Answer:
         """GET /v2/health/live: as /ping, in JSON."""
         answer = await self.ping(scope, receive)
-        return _plain(answer.status, {"live": answer.status == 200})
+        return asgi.plain(answer.status, {"live": answer.status == 200})
 
     async def readiness(self, scope: Scope, receive: Receive) -> Answer:
         """GET /v2/health/ready and /v2/models/{name}/ready: as /health, in JSON."""
         answer = await self.health(scope, receive)
-        return _plain(answer.status, {"ready": answer.status == 200})
+        return asgi.plain(answer.status, {"ready": answer.status == 200})
 
     async def server(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /v2: what this server is."""
-        return _plain(200, {"name": "penstock", "version": metadata.version("penstock"), "extensions": []})
+        return asgi.plain(200, {"name": "penstock", "version": metadata.version("penstock"), "extensions": []})
 
     async def described(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /v2/models/{name}: the model's tensors."""
@@ -238,11 +260,6 @@ class App:
         return 0 if self._batcher is None else self._batcher.queue_length
 
 
-async def _aside(size: int, function: Callable[..., T], *arguments: Any) -> T:
-    """The function's result; large texts are read in a thread, so that they do not hold the loop."""
-    return function(*arguments) if size < _LARGE else await asyncio.to_thread(function, *arguments)
-
-
 def _mlflow_version() -> str:
     for distribution in ("mlflow-skinny", "mlflow"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -250,26 +267,18 @@ def _mlflow_version() -> str:
     return ""
 
 
-def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def _content_type(headers: Headers) -> str | None:
     for name, value in headers:
         if name == b"content-type":
             return value.decode("latin-1")
     return None
 
 
-def _plain(status: int, content: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> Answer:
-    outcome = Outcome.SUCCESS if status == 200 else Outcome.BAD_REQUEST
-    return Answer(status, json.dumps(content).encode(), outcome, headers=headers)
-
-
-def _unavailable(message: str) -> Answer:
-    return answers.error(503, "TEMPORARILY_UNAVAILABLE", message, Outcome.REJECTED)
-
-
 _OK = Answer(200, b"\n", Outcome.SUCCESS)
 
 _ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "/invocations": {"POST": App.invocations},
+    "/feedback": {"POST": App.feedback},
     "/ping": {"GET": App.ping},
     "/health": {"GET": App.health},
     "/version": {"GET": App.version},

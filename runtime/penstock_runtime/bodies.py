@@ -4,15 +4,12 @@ The connection stays open after a refusal: a client that is still sending would 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from penstock_runtime import answers
 from penstock_runtime.answers import Answer
+from penstock_runtime.asgi import Headers, Receive
 from penstock_runtime.settings import Limits
-
-Headers = Iterable[tuple[bytes, bytes]]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 # What a body that does not tell its length is taken for.
 _UNTOLD: Final = 1024 * 1024

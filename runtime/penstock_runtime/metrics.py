@@ -11,6 +11,7 @@ import numpy as np
 import prometheus_client
 from prometheus_client import core
 
+from penstock_runtime import ledger
 from penstock_runtime.answers import Answer, Outcome
 from penstock_runtime.settings import Identity
 
@@ -32,6 +33,12 @@ PREDICTION_BUCKETS: Final = (
     *(float(value) for value in range(2, 10)),
     *_LARGE,
 )
+
+_FEEDBACK: Final = {
+    Outcome.SUCCESS: "accepted",
+    Outcome.BAD_REQUEST: "bad_request",
+    Outcome.REJECTED: "rejected",
+}
 
 
 class Predictions:
@@ -65,6 +72,21 @@ class Predictions:
         yield family
 
 
+class Count:
+    """A counter that somebody else counts, in a plain integer, because that is all a request may pay for."""
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...], value: Callable[[], int]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._value = value
+
+    def collect(self) -> Iterable[core.Metric]:
+        family = core.CounterMetricFamily(self._name, self._documentation, labels=LABELS)
+        family.add_metric(self._labels, self._value())
+        yield family
+
+
 class Metrics:
     def __init__(self, identity: Identity) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -94,6 +116,10 @@ class Metrics:
             LABELS,
             registry=self._registry,
         ).labels(*labels)
+        feedback = prometheus_client.Counter(
+            "penstock_feedback", "Requests to /feedback, by outcome.", (*LABELS, "outcome"), registry=self._registry
+        )
+        self._feedback = {outcome: feedback.labels(*labels, name) for outcome, name in _FEEDBACK.items()}
         self._predictions = Predictions(labels)
         self._registry.register(self._predictions)
         self._labels = labels
@@ -102,6 +128,21 @@ class Metrics:
         """Publish a value that is read when somebody asks for it."""
         gauge = prometheus_client.Gauge(name, documentation, LABELS, registry=self._registry)
         gauge.labels(*self._labels).set_function(value)
+
+    def keeps(self, kept: ledger.Ledger) -> None:
+        """Publish what the ledger counts for itself."""
+        for name, documentation, value in (
+            ("answers_sampled", "Answers kept for comparison.", lambda: kept.answers.last),
+            ("answers_without_id", "Answers not kept: no x-request-id, or one too long.", lambda: kept.without_id),
+            ("answers_oversized", "Answers kept without their predictions.", lambda: kept.oversized),
+            ("answers_lost", "Answers overwritten before they were asked for.", lambda: kept.answers.lost),
+            ("truths", "Truths that callers sent to /feedback.", lambda: kept.truths.last),
+            ("truths_lost", "Truths overwritten before they were asked for.", lambda: kept.truths.lost),
+        ):
+            self._registry.register(Count(f"penstock_{name}", documentation, self._labels, value))
+
+    def fed_back(self, answer: Answer) -> None:
+        self._feedback[answer.outcome].inc()
 
     def answered(self, answer: Answer, seconds: float) -> None:
         self._requests[answer.outcome].inc()

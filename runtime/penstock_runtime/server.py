@@ -6,6 +6,7 @@ while, and then stops.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import uvicorn
 import uvloop
 
-from penstock_runtime import app, batching, errors
+from penstock_runtime import app, batching, errors, ledger, pages
 from penstock_runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,9 +73,12 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> bool:
-    application = app.App(settings.identity, settings.limits)
+    limits = settings.limits
+    kept = ledger.Ledger(limits.answers_kept, limits.answers_percent) if settings.answers_port else None
+    application = app.App(settings.identity, limits, kept)
     config = uvicorn.Config(
-        application,
+        application if kept is None else pages.Ports(application, pages.Pages(kept), settings.answers_port),
+        interface="asgi3",
         host=settings.host,
         port=settings.port,
         http="httptools",
@@ -86,14 +90,15 @@ async def _serve(settings: Settings) -> bool:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=math.ceil(settings.limits.request_timeout) + 1,
+        timeout_graceful_shutdown=math.ceil(limits.request_timeout) + 1,
     )
-    workers = [batching.Worker(f"predict-{number}") for number in range(settings.limits.threads)]
-    server = _Server(config, application, settings.limits.drain)
+    workers = [batching.Worker(f"predict-{number}") for number in range(limits.threads)]
+    server = _Server(config, application, limits.drain)
     loading = asyncio.create_task(_load(settings, application, workers, server))
-    with _listen(settings) as listener:
-        _log.info("listening on port %d", listener.getsockname()[1])
-        await server.serve(sockets=[listener])
+    with contextlib.ExitStack() as listening:
+        listeners = [listening.enter_context(_listen(settings.host, *chosen)) for chosen in _ports(settings)]
+        _log.info("listening on port %s", " and ".join(str(listener.getsockname()[1]) for listener in listeners))
+        await server.serve(sockets=listeners)
     if loading.done():
         loading.result()
     else:
@@ -103,14 +108,20 @@ async def _serve(settings: Settings) -> bool:
     return all(stopped)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _ports(settings: Settings) -> list[tuple[int, str]]:
+    ports = [(settings.port, "PENSTOCK_PORT")]
+    return [*ports, (settings.answers_port, "PENSTOCK_ANSWERS_PORT")] if settings.answers_port else ports
+
+
+def _listen(host: str, port: int, variable: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as error:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there is no such port"
         raise errors.Failure(
-            f"the server can not listen on {settings.host} port {settings.port}: {os.strerror(error.errno or 0)}; "
-            "set PENSTOCK_PORT to a port that is free and above 1023"
+            f"the server can not listen on {host} port {port}: {reason}; "
+            f"set {variable} to a port that is free and above 1023"
         ) from error
 
 

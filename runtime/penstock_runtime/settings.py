@@ -46,6 +46,8 @@ class Limits:
     hang: float = 120.0
     drain: float = 5.0
     threads: int = 1
+    answers_kept: int = 4096
+    answers_percent: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Settings:
     model_directory: Path
     host: str
     port: int
+    answers_port: int
     tracking_uri: str
     download_timeout: float
     secrets: tuple[str, ...]
@@ -81,10 +84,13 @@ def read(environment: Mapping[str, str]) -> Settings:
             hang=_number(environment, "PENSTOCK_HANG_SECONDS", default.hang),
             drain=_number(environment, "PENSTOCK_DRAIN_SECONDS", default.drain),
             threads=_whole(environment, "PENSTOCK_PREDICT_THREADS", default.threads, least=1),
+            answers_kept=_whole(environment, "PENSTOCK_ANSWERS_KEPT", default.answers_kept, least=1),
+            answers_percent=_percent(environment, "PENSTOCK_ANSWERS_PERCENT", default.answers_percent),
         ),
         model_directory=Path(text("PENSTOCK_MODEL_DIR", "/model")),
         host=text("PENSTOCK_HOST", "0.0.0.0"),  # noqa: S104  # the pod's address; the cluster reaches it there
         port=_whole(environment, "PENSTOCK_PORT", 8080, least=0),
+        answers_port=_whole(environment, "PENSTOCK_ANSWERS_PORT", 8081, least=0),
         tracking_uri=text("MLFLOW_TRACKING_URI", ""),
         download_timeout=_number(environment, "PENSTOCK_DOWNLOAD_TIMEOUT_SECONDS", 1800.0),
         secrets=termination(environment)[1],
@@ -116,4 +122,11 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
         number = -1.0
     if not 0 <= number < float("inf"):
         raise Failure(f"{name} is {value!r}; set it to a number of at least 0")
+    return number
+
+
+def _percent(environment: Mapping[str, str], name: str, default: float) -> float:
+    number = _number(environment, name, default)
+    if number > 100:
+        raise Failure(f"{name} is {environment[name]!r}; set it to a number from 0 to 100")
     return number

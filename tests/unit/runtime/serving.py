@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from penstock_runtime import app, batching, engine, model
+from penstock_runtime import app, batching, engine, ledger, model, pages
 from penstock_runtime.settings import Identity, Limits
 
 IDENTITY = Identity("ml", "fraud", "7f3a9c21d0", "fraud", "3")
@@ -63,9 +63,9 @@ async def call(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": path.partition("?")[0],
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": path.partition("?")[2].encode(),
         "root_path": "",
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
         "server": ("127.0.0.1", 8080),
@@ -78,11 +78,12 @@ async def call(
 
 @dataclass(frozen=True)
 class Server:
-    """Our application, ready, with its model; `ask` posts to /invocations."""
+    """Our application, ready, with its model; `ask` posts to /invocations, `page` gets from the second port."""
 
     app: app.App
     batcher: batching.Batcher
     engine: engine.Engine
+    pages: pages.Pages
 
     async def ask(
         self, body: Any, content_type: str | None = "application/json", headers: Mapping[str, str] | None = None
@@ -93,6 +94,13 @@ class Server:
 
     async def get(self, path: str) -> Response:
         return await call(self.app, "GET", path)
+
+    async def page(self, path: str) -> Response:
+        return await call(self.pages, "GET", path)
+
+    async def feedback(self, body: Any) -> Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await call(self.app, "POST", "/feedback", content)
 
     async def metric(self, name: str, **labels: str) -> float:
         """One sample of /metrics."""
@@ -113,11 +121,12 @@ async def server(directory: pathlib.Path, **limits: Any) -> AsyncIterator[Server
     if loaded.example is not None:
         assert predictor.rehearse(loaded.example).status == 200
     workers = [batching.Worker(f"test-{number}") for number in range(chosen.threads)]
-    application = app.App(IDENTITY, chosen)
+    kept = ledger.Ledger(chosen.answers_kept, chosen.answers_percent)
+    application = app.App(IDENTITY, chosen, kept)
     batcher = batching.Batcher(predictor, workers, chosen, application.worked)
     application.serve(loaded, batcher)
     try:
-        yield Server(application, batcher, predictor)
+        yield Server(application, batcher, predictor, pages.Pages(kept))
     finally:
         for worker in workers:
             worker.stop(0)

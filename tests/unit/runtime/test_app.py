@@ -148,6 +148,13 @@ async def test_every_series_carries_the_four_labels(moody: serving.Server) -> No
         "penstock_predictions",
         "penstock_signature_violations_total",
         "penstock_model_loaded",
+        "penstock_feedback_total",
+        "penstock_answers_sampled_total",
+        "penstock_answers_without_id_total",
+        "penstock_answers_oversized_total",
+        "penstock_answers_lost_total",
+        "penstock_truths_total",
+        "penstock_truths_lost_total",
     }
 
 

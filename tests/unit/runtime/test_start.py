@@ -22,6 +22,7 @@ def test_settings_have_defaults() -> None:
         model_directory=pathlib.Path("/model"),
         host="0.0.0.0",
         port=8080,
+        answers_port=8081,
         tracking_uri="",
         download_timeout=1800.0,
         secrets=("hidden",),
@@ -38,10 +39,15 @@ def test_settings_are_read() -> None:
             "PENSTOCK_BATCH_MAX_DELAY_MILLISECONDS": "1.5",
             "PENSTOCK_DRAIN_SECONDS": "0",
             "PENSTOCK_PORT": "81",
+            "PENSTOCK_ANSWERS_PORT": "0",
+            "PENSTOCK_ANSWERS_KEPT": "10",
+            "PENSTOCK_ANSWERS_PERCENT": "2.5",
         }
     )
-    assert read.limits == settings.Limits(body_bytes=1000, batch_size=1, batch_delay=0.0015, drain=0.0)
-    assert (read.port, read.identity.title) == (81, "model fraud version 3")
+    assert read.limits == settings.Limits(
+        body_bytes=1000, batch_size=1, batch_delay=0.0015, drain=0.0, answers_kept=10, answers_percent=2.5
+    )
+    assert (read.port, read.answers_port, read.identity.title) == (81, 0, "model fraud version 3")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +55,10 @@ def test_settings_are_read() -> None:
     [
         ("PENSTOCK_PORT", "http", "PENSTOCK_PORT is 'http'; set it to a whole number of at least 0"),
         ("PENSTOCK_BATCH_MAX_SIZE", "0", "PENSTOCK_BATCH_MAX_SIZE is '0'; set it to a whole number of at least 1"),
+        ("PENSTOCK_ANSWERS_PORT", "off", "PENSTOCK_ANSWERS_PORT is 'off'; set it to a whole number of at least 0"),
+        ("PENSTOCK_ANSWERS_KEPT", "0", "PENSTOCK_ANSWERS_KEPT is '0'; set it to a whole number of at least 1"),
+        ("PENSTOCK_ANSWERS_PERCENT", "101", "PENSTOCK_ANSWERS_PERCENT is '101'; set it to a number from 0 to 100"),
+        ("PENSTOCK_ANSWERS_PERCENT", "-1", "PENSTOCK_ANSWERS_PERCENT is '-1'; set it to a number of at least 0"),
         ("PENSTOCK_DRAIN_SECONDS", "-1", "PENSTOCK_DRAIN_SECONDS is '-1'; set it to a number of at least 0"),
         ("PENSTOCK_DRAIN_SECONDS", "nan", "PENSTOCK_DRAIN_SECONDS is 'nan'; set it to a number of at least 0"),
         ("PENSTOCK_DRAIN_SECONDS", "inf", "PENSTOCK_DRAIN_SECONDS is 'inf'; set it to a number of at least 0"),
