@@ -4,11 +4,13 @@ The adapters implement them against the real systems, the tests in memory. Every
 `penstock.errors` and nothing else.
 """
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from penstock.analysis import measurement
+from penstock.analysis.signature import Signature
 from penstock.api.v1alpha1 import modeldeployment
 from penstock.api.v1alpha1.modeldeployment_status import Split
 
@@ -53,11 +55,15 @@ class ModelVersion:
 class ModelRegistry(Protocol):
     """The registry of models.
 
-    Errors: RegistryUnavailable, RegistryDenied, ModelNotFound, VersionNotFound, AliasNotFound.
+    Errors: RegistryUnavailable, RegistryDenied, ModelNotFound, VersionNotFound, AliasNotFound, Misconfigured.
     """
 
     async def resolve(self, registry: RegistryAddress, model: modeldeployment.ModelRef) -> ModelVersion:
         """The version that the alias, or the number, of `model` names; at most `model.poll_seconds` old."""
+        ...
+
+    async def signature(self, registry: RegistryAddress, version: ModelVersion) -> Signature | None:
+        """What a version takes and gives, or None if it has no signature."""
         ...
 
     async def tag(self, registry: RegistryAddress, version: ModelVersion, tags: Mapping[str, str]) -> None:
@@ -67,12 +73,17 @@ class ModelRegistry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a metric speaks of."""
+    """Whom a metric speaks of, and since when the two can be compared.
+
+    Where stable gets no requests, its own of `stable_shift_seconds` ago are the reference.
+    """
 
     namespace: str
     deployment: str
     candidate: str
     stable: str | None
+    since: datetime.datetime | None = None
+    stable_shift_seconds: int = 0
 
 
 class MetricSource(Protocol):

@@ -13,7 +13,8 @@ from mlflow.entities import model_registry
 from mlflow.exceptions import RestException
 
 from penstock import errors, ports
-from penstock.adapters import mlflow_store, sharing, transport
+from penstock.adapters import mlflow_signature, mlflow_store, sharing, transport
+from penstock.analysis.signature import Signature
 from penstock.api.v1alpha1 import modeldeployment
 
 T = TypeVar("T")
@@ -31,7 +32,10 @@ class Limits:
     threads: int = 16
     threads_per_registry: int = 4
     entries: int = 20_000
+    signatures: int = 1_000
     error_seconds: float = 5
+    signature_seconds: float = 60
+    """How long a signature is kept: a version never changes, but `mlflow.models.set_signature` may mend its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,9 @@ class Mlflow:
         self._limits = limits
         self._threads = transport.Threads("mlflow", limits.threads, limits.threads_per_registry)
         self._answers: sharing.Shared[_Question, ports.ModelVersion | _Refusal] = sharing.Shared(clock, limits.entries)
+        self._signatures: sharing.Shared[_Question, Signature | _Refusal | None] = sharing.Shared(
+            clock, limits.signatures
+        )
 
     def close(self) -> None:
         """Ask nothing more."""
@@ -74,6 +81,19 @@ class Mlflow:
             raise answer.kind(answer.message)
         return answer
 
+    async def signature(self, registry: ports.RegistryAddress, version: ports.ModelVersion) -> Signature | None:
+        """The signature of a version, at most a minute old (errors: a few seconds), or None if it has none."""
+        question = _Question(registry, version.name, None, version.version)
+
+        def fresh(answer: Signature | _Refusal | None, age: float) -> bool:
+            longest = self._limits.error_seconds if isinstance(answer, _Refusal) else self._limits.signature_seconds
+            return age < longest
+
+        answer = await self._signatures.get(question, lambda: self._answer_signature(question, version), fresh)
+        if isinstance(answer, _Refusal):
+            raise answer.kind(answer.message)
+        return answer
+
     async def tag(self, registry: ports.RegistryAddress, version: ports.ModelVersion, tags: Mapping[str, str]) -> None:
         """Set tags on a model version; doing so twice is the same as once."""
         if tags:
@@ -82,6 +102,12 @@ class Mlflow:
     async def _answer(self, question: _Question) -> ports.ModelVersion | _Refusal:
         try:
             return await self._run(question.registry, lambda: self._resolve(question))
+        except errors.PenstockError as error:
+            return _Refusal(type(error), error.message)
+
+    async def _answer_signature(self, question: _Question, version: ports.ModelVersion) -> Signature | _Refusal | None:
+        try:
+            return await self._run(question.registry, lambda: self._signature(question, version))
         except errors.PenstockError as error:
             return _Refusal(type(error), error.message)
 
@@ -105,6 +131,14 @@ class Mlflow:
         except RestException as error:
             raise _not_found(store, where, question, error) from error
         return _model_version(where, question.name, found)
+
+    def _signature(self, question: _Question, version: ports.ModelVersion) -> Signature | None:
+        store = mlflow_store.Store(question.registry, self._limits.exchange)
+        try:
+            return mlflow_signature.read(store, version)
+        except RestException as error:
+            where = transport.address(question.registry.tracking_uri).uri
+            raise _not_found(store, where, question, error) from error
 
     def _tag(self, registry: ports.RegistryAddress, version: ports.ModelVersion, tags: Mapping[str, str]) -> None:
         store = mlflow_store.Store(registry, self._limits.exchange)

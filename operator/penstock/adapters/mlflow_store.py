@@ -47,9 +47,24 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
         self._has_credentials = bool((credentials.username and credentials.password) or credentials.token)
         super().__init__(lambda: credentials)
 
+    def artifact(self, endpoint: str, **params: str) -> bytes | None:
+        """A file that the server reads from wherever it lies, with credentials of its own; None if there is none."""
+        response, content = self._exchange(endpoint, "GET", {"params": params})
+        if response.status_code == 200:
+            return content
+        if response.status_code == 404 and _is_error_of_mlflow(content):
+            return None
+        raise self._not_mlflow(response.status_code, "is not a file")
+
     def _call_endpoint(self, api: Any, json_body: str, **_: Any) -> Any:
         """One request; none of the calls used here gives the method that this one replaces further arguments."""
         endpoint, method = self._get_endpoint_from_method(api)
+        payload = {"params" if method == "GET" else "json": json.loads(json_body)}
+        response, content = self._exchange(endpoint, method, payload)
+        return self._parsed(response.status_code, content, self._get_response_from_method(api))
+
+    def _exchange(self, endpoint: str, method: str, payload: dict[str, Any]) -> tuple[requests.Response, bytes]:
+        """One request and its answer, if the server speaks for itself."""
         try:
             response = rest_utils.http_request(
                 self.get_host_creds(),
@@ -65,13 +80,13 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
                 allow_redirects=False,
                 stream=True,
                 auth=_as_prepared,
-                **{"params" if method == "GET" else "json": json.loads(json_body)},
+                **payload,
             )
             content = transport.body(response, self._limits.answer_bytes)
         except (MlflowException, requests.exceptions.RequestException, transport.TooLong) as error:
             raise self._unavailable(self._why(error)) from error
         self._check_status(response, content)
-        return self._parsed(response.status_code, content, self._get_response_from_method(api))
+        return response, content
 
     def _check_status(self, response: requests.Response, content: bytes) -> None:
         status = response.status_code
@@ -132,6 +147,14 @@ def _as_prepared(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Authentication that adds nothing (its presence keeps .netrc out) and takes other registries' cookies away."""
     request.headers.pop("Cookie", None)
     return request
+
+
+def _is_error_of_mlflow(content: bytes) -> bool:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and isinstance(answer.get("error_code"), str)
 
 
 def _printable(location: str) -> str:
