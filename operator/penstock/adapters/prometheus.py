@@ -4,6 +4,7 @@ The client library runs in threads, with time-outs that it does not have by itse
 measurement: `measure` raises nothing.
 """
 
+import datetime
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +17,7 @@ from prometheus_api_client import prometheus_connect
 
 from penstock import errors, ports
 from penstock.adapters import promql, sharing, transport
-from penstock.analysis import histogram, measurement
+from penstock.analysis import histogram, increments, measurement
 from penstock.api.v1alpha1 import modeldeployment
 from penstock.api.v1alpha1.modeldeployment import MetricType
 
@@ -48,18 +49,33 @@ class _Refusal:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the versions that are compared, and how much earlier it is looked at."""
+
+    revision: str
+    shift_seconds: int = 0
+
+
 class Prometheus:
     """Implements `ports.MetricSource`."""
 
-    def __init__(self, url: str, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """Raises Misconfigured if `url` (which may carry a user name and password) is not one."""
         self._address = transport.address(url)
         self._limits = limits or Limits()
         self._clock = clock
+        self._now = now
         self._threads = transport.Threads("prometheus", self._limits.threads, self._limits.threads)
         self._client = _client(self._address, self._limits)
         self._grouped: dict[tuple[MetricType, int], sharing.Batches[_Grouped | measurement.Unavailable]] = {}
-        self._own: sharing.Shared[str, measurement.Measurement | _Refusal] = sharing.Shared(clock, self._limits.entries)
+        self._own: sharing.Shared[str, measurement.Plain | _Refusal] = sharing.Shared(clock, self._limits.entries)
 
     def close(self) -> None:
         """Ask nothing more."""
@@ -69,18 +85,96 @@ class Prometheus:
     async def measure(
         self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
     ) -> measurement.Measurement:
-        """One measurement of the candidate over the last `window_seconds`, at most a fraction of a second old."""
+        """One measurement of the candidate over the last `window_seconds`, at most a fraction of a second old.
+
+        A metric that is compared with stable is measured for both, since `subject.since`.
+        """
+        if not metric.is_compared:
+            return await self._measure_plain(metric, subject, window_seconds)
+        if subject.stable is None or subject.since is None:
+            return measurement.NoData("there is no stable revision to compare with")
+        limited = metric.min is not None or metric.max is not None
+        plain = await self._measure_plain(metric, subject, window_seconds) if limited else None
+        try:
+            return measurement.Compared(await self._evidence(metric, subject, subject.since), plain)
+        except errors.PenstockError as error:
+            return measurement.Unavailable(error.message)
+        except ValueError as error:
+            return measurement.Ambiguous(str(error))
+
+    async def _measure_plain(
+        self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
+    ) -> measurement.Plain:
         match metric.type:
             case MetricType.PROMETHEUS:
                 return await self._measure_own(metric, subject, window_seconds)
             case MetricType.ERROR_RATE | MetricType.LATENCY:
                 return await self._measure_built_in(metric, subject, window_seconds)
+            case MetricType.SHADOW_DISAGREEMENT | MetricType.PREDICTION_DRIFT | MetricType.PERFORMANCE:
+                return measurement.Unavailable(f"Prometheus does not know what a {metric.type} is")
             case _:
                 assert_never(metric.type)
 
+    async def _evidence(
+        self, metric: modeldeployment.Metric, subject: ports.Subject, since: datetime.datetime
+    ) -> measurement.Evidence:
+        """All of both versions since then. Raises MetricsUnavailable, QueryInvalid; ValueError for unfit counters."""
+        sides = _Side(subject.candidate), _Side(subject.stable or "", subject.stable_shift_seconds)
+        elapsed = max(0.0, self._now() - since.timestamp())
+        match metric.type:
+            case MetricType.ERROR_RATE:
+                return increments.error_counts(*[await self._outcomes(subject, side, since, elapsed) for side in sides])
+            case MetricType.LATENCY:
+                return increments.durations(*[await self._buckets(subject, side, since, elapsed) for side in sides])
+            case _:
+                mine, its = [await self._series(metric, subject, side, since, elapsed) for side in sides]
+                if metric.range is not None:
+                    return increments.means(mine, its, metric.range.low, metric.range.high)
+                return increments.ratio(mine, its)
+
+    async def _outcomes(
+        self, subject: ports.Subject, side: "_Side", since: datetime.datetime, elapsed: float
+    ) -> increments.Outcomes:
+        query = promql.answers_of_pods(subject, side.revision)
+        pods = promql.by_label(await self._query_range(query, side, since, elapsed), "outcome")
+        by_outcome = {outcome: increments.added(map(increments.rises, found)) for outcome, found in pods.items()}
+        return increments.Outcomes(by_outcome.get("model_error", {}), by_outcome.get("success", {}))
+
+    async def _buckets(
+        self, subject: ports.Subject, side: "_Side", since: datetime.datetime, elapsed: float
+    ) -> dict[float, increments.Rises]:
+        query = promql.durations_of_pods(subject, side.revision)
+        pods = promql.by_label(await self._query_range(query, side, since, elapsed), "le")
+        return {float(bound): increments.added(map(increments.rises, found)) for bound, found in pods.items()}
+
+    async def _series(
+        self,
+        metric: modeldeployment.Metric,
+        subject: ports.Subject,
+        side: "_Side",
+        since: datetime.datetime,
+        elapsed: float,
+    ) -> increments.Series:
+        found = []
+        for name, query in (("query", metric.query or ""), ("totalQuery", metric.total_query or "")):
+            if not promql.names_revision(query):
+                raise errors.QueryInvalid(
+                    f"{name} of metric {metric.name!r} does not say which version it asks for: write {{{{revision}}}}"
+                )
+            text = promql.filled(metric, subject, int(elapsed) or 1, query, side.revision)
+            matrix = promql.by_label(await self._query_range(text, side, since, elapsed), "")
+            series = [readings for many in matrix.values() for readings in many]
+            if len(series) > 1:
+                raise ValueError(
+                    f"{name} answers {len(series)} series, and a comparison needs one: put sum(…) around it, or "
+                    "narrow it"
+                )
+            found.append(series[0] if series else [])
+        return increments.Series(*found)
+
     async def _measure_built_in(
         self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
-    ) -> measurement.Measurement:
+    ) -> measurement.Plain:
         window = promql.rung(window_seconds)
         if window is None:
             return measurement.NoData(f"the step has lasted less than {promql.LADDER[0]} s")
@@ -121,7 +215,7 @@ class Prometheus:
 
     async def _measure_own(
         self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
-    ) -> measurement.Measurement:
+    ) -> measurement.Plain:
         if window_seconds < 1:
             return measurement.NoData("the step has lasted less than 1 s")
         if subject.stable is None and promql.compares_with_stable(metric):
@@ -135,10 +229,10 @@ class Prometheus:
             return measurement.Unavailable(f"the query of metric {metric.name!r} is refused: {answer.message}")
         return answer
 
-    def _is_fresh(self, _: measurement.Measurement | _Refusal, age: float) -> bool:
+    def _is_fresh(self, _: measurement.Plain | _Refusal, age: float) -> bool:
         return age < self._limits.fresh_seconds
 
-    async def _ask_own(self, query: str) -> measurement.Measurement | _Refusal:
+    async def _ask_own(self, query: str) -> measurement.Plain | _Refusal:
         try:
             return promql.number(await self._query(query))
         except errors.QueryInvalid as error:
@@ -148,13 +242,26 @@ class Prometheus:
 
     async def _query(self, query: str) -> list[Any]:
         """The result of an instant query. Raises MetricsUnavailable and QueryInvalid."""
+        params = {"timeout": f"{self._limits.read_seconds:g}s"}
+        return await self._ask(lambda: self._client.custom_query(query, params=params))
+
+    async def _query_range(self, query: str, side: "_Side", since: datetime.datetime, elapsed: float) -> list[Any]:
+        """The readings since then (of a side that is shifted, from as much earlier, as if they were of now).
+
+        Raises MetricsUnavailable and QueryInvalid.
+        """
+        step = increments.step_seconds(elapsed)
+        start = since - datetime.timedelta(seconds=side.shift_seconds)
+        end = start + datetime.timedelta(seconds=int(elapsed / step) * step)
+        params = {"timeout": f"{self._limits.read_seconds:g}s"}
+        matrix = await self._ask(lambda: self._client.custom_query_range(query, start, end, str(step), params=params))
+        return matrix if not side.shift_seconds else [_shifted(series, side.shift_seconds) for series in matrix]
+
+    async def _ask(self, call: Callable[[], Any]) -> list[Any]:
+        """What the client library answers. Raises MetricsUnavailable and QueryInvalid."""
         limits = self._limits
         try:
-            result = await self._threads.run(
-                self._address,
-                limits.total_seconds,
-                lambda: self._client.custom_query(query, params={"timeout": f"{limits.read_seconds:g}s"}),
-            )
+            result = await self._threads.run(self._address, limits.total_seconds, call)
         except _Unwanted as answer:
             if answer.status in {400, 422}:
                 raise errors.QueryInvalid(f"Prometheus says: {answer.said}") from answer
@@ -173,6 +280,15 @@ class Prometheus:
 
     def _unavailable(self, why: str) -> errors.MetricsUnavailable:
         return errors.MetricsUnavailable(f"Prometheus at {self._address} cannot be asked: {why}")
+
+
+def _shifted(series: Any, seconds: int) -> dict[str, Any]:
+    try:
+        return {**series, "values": [[float(moment) + seconds, value] for moment, value in series["values"]]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise errors.MetricsUnavailable(
+            "Prometheus' answer is not a matrix: check that its address leads to its API"
+        ) from error
 
 
 _NOT_PROMETHEUS = "its answer is not one of Prometheus': check that the address leads to its API, path prefix included"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from penstock import errors, ports
-from penstock.analysis import histogram, measurement
+from penstock.analysis import histogram, increments, measurement
 from penstock.api.v1alpha1 import modeldeployment
 
 LADDER = (2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
@@ -58,8 +58,49 @@ def _of(revisions: Collection[str]) -> str:
     return f',revision=~"{"|".join(sorted(revisions))}"'
 
 
-def filled(metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int) -> str:
-    """The own query of a metric with its placeholders replaced. Raises QueryInvalid."""
+def answers_of_pods(subject: ports.Subject, revision: str) -> str:
+    """What each pod of a revision has answered so far, by outcome."""
+    return f'penstock_requests_total{{outcome=~"success|model_error",{_owned(subject, revision)}}}'
+
+
+def durations_of_pods(subject: ports.Subject, revision: str) -> str:
+    """How long the answers of each pod took so far, by bucket."""
+    return f"penstock_request_duration_seconds_bucket{{{_owned(subject, revision)}}}"
+
+
+def _owned(subject: ports.Subject, revision: str) -> str:
+    labels = {"namespace": subject.namespace, "deployment": subject.deployment, "revision": revision}
+    for name, value in labels.items():
+        if not is_safe(value):
+            raise errors.QueryInvalid(f"{value!r} is not the name of a {name}")
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
+
+
+def by_label(matrix: Sequence[Any], label: str) -> dict[str, list[list[increments.Reading]]]:
+    """The readings of each series, by the value of `label`. Raises MetricsUnavailable for what is no matrix."""
+    found: dict[str, list[list[increments.Reading]]] = {}
+    try:
+        for series in matrix:
+            readings = [(float(moment), float(value)) for moment, value in series["values"]]
+            found.setdefault(str(series["metric"].get(label, "")), []).append(readings)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise errors.MetricsUnavailable(
+            "Prometheus' answer is not a matrix: check that its address leads to its API"
+        ) from error
+    return found
+
+
+def filled(
+    metric: modeldeployment.Metric,
+    subject: ports.Subject,
+    window_seconds: int,
+    query: str | None = None,
+    revision: str | None = None,
+) -> str:
+    """An own query of a metric (`metric.query` if none is given) with its placeholders replaced.
+
+    Raises QueryInvalid.
+    """
     values = {
         "name": subject.deployment,
         "namespace": subject.namespace,
@@ -67,6 +108,8 @@ def filled(metric: modeldeployment.Metric, subject: ports.Subject, window_second
         "stable": subject.stable or "",
         "window": f"{window_seconds}s",
     }
+    if revision is not None:
+        values["revision"] = revision
 
     def value(match: re.Match[str]) -> str:
         name = match[1].strip()
@@ -82,7 +125,12 @@ def filled(metric: modeldeployment.Metric, subject: ports.Subject, window_second
             )
         return values[name]
 
-    return _PLACEHOLDER.sub(value, metric.query or "")
+    return _PLACEHOLDER.sub(value, query or metric.query or "")
+
+
+def names_revision(query: str) -> bool:
+    """Whether an own query asks for one version at a time."""
+    return any(match[1].strip() == "revision" for match in _PLACEHOLDER.finditer(query))
 
 
 def compares_with_stable(metric: modeldeployment.Metric) -> bool:
@@ -108,22 +156,25 @@ def by_owner(result: Sequence[Any], label: str) -> dict[Owner, dict[str, float]]
     return grouped
 
 
-def error_rate(outcomes: Mapping[str, float] | None, revision: str, window_seconds: int) -> measurement.Measurement:
+def error_rate(outcomes: Mapping[str, float] | None, revision: str, window_seconds: int) -> measurement.Plain:
     """The share of answers that the model failed, from increases by outcome."""
     if outcomes is None:
         return _unseen(revision, window_seconds)
-    failed = outcomes.get("model_error", 0.0)
-    total = failed + outcomes.get("success", 0.0)
-    if not math.isfinite(total):
-        return measurement.Ambiguous(f"Prometheus counts {total} answers of revision {revision}, which is no number")
-    if round(total) == 0:
+    failed, succeeded = outcomes.get("model_error", 0.0), outcomes.get("success", 0.0)
+    if not math.isfinite(failed + succeeded):
+        return measurement.Ambiguous(
+            f"Prometheus counts {failed + succeeded} answers of revision {revision}, which is no number"
+        )
+    # increase() makes fractions of what was counted: whole answers, so that people can check the share
+    total = round(failed) + round(succeeded)
+    if total == 0:
         return _idle(revision, window_seconds)
-    return measurement.Value(failed / total, round(total))
+    return measurement.Value(round(failed) / total, total)
 
 
 def latency(
     counts: Mapping[str, float] | None, revision: str, quantile: float, window_seconds: int
-) -> measurement.Measurement:
+) -> measurement.Plain:
     """A quantile of the answer time in seconds, from increases by bucket."""
     if counts is None:
         return _unseen(revision, window_seconds)
@@ -155,7 +206,7 @@ def _idle(revision: str, window_seconds: int) -> measurement.NoData:
     return measurement.NoData(f"revision {revision} answered no request in the last {window_seconds} s")
 
 
-def number(result: Any) -> measurement.Measurement:
+def number(result: Any) -> measurement.Plain:
     """What an own query answered, if it is one finite number: a scalar, or a vector of one series."""
     match result:
         case []:
@@ -178,7 +229,7 @@ def number(result: Any) -> measurement.Measurement:
             return measurement.Ambiguous("the query answers neither a scalar nor a vector of one series")
 
 
-def _finite(text: str) -> measurement.Measurement:
+def _finite(text: str) -> measurement.Plain:
     try:
         value = float(text)
     except ValueError:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from penstock.analysis import agreement, drift, scores
+from penstock.analysis.sequential import counts, mean, quantile
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -38,4 +41,18 @@ class Unavailable:
     message: str
 
 
-Measurement = Value | NoData | Ambiguous | Unavailable
+Plain = Value | NoData | Ambiguous | Unavailable
+
+Evidence = counts.State | quantile.State | mean.State | agreement.Agreement | drift.Distributions
+"""What a comparison with stable rests on: all of the step so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What is known of the candidate against stable; `plain` is the value by itself where the metric limits it too."""
+
+    evidence: Evidence
+    plain: Plain | None = None
+
+
+Measurement = Plain | Compared | scores.Scores

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from penstock.analysis import histogram, measurement
+from penstock.analysis import histogram, measurement, scores
 from penstock.api.v1alpha1 import modeldeployment
 
 
@@ -97,9 +97,30 @@ def _measured(metric: modeldeployment.Metric, measured: measurement.Value, digit
             of = "" if label == metric.name else f"{label} is "
             over = "" if measured.samples is None else f" over {measured.samples} requests"
             return f"{of}{number}{over}"
-        case modeldeployment.MetricType.PROMETHEUS:
+        case modeldeployment.MetricType.PERFORMANCE:
+            over = "" if measured.samples is None else f" over {measured.samples} answers whose truth is known"
+            return f"{_SCORES[metric.scorer or modeldeployment.Scorer.ACCURACY]} {number}{over}"
+        case _:
             over = "" if measured.samples is None else f" over {measured.samples} requests"
             return f"{number}{over}"
+
+
+_SCORES = {
+    modeldeployment.Scorer.ACCURACY: "accuracy",
+    modeldeployment.Scorer.MEAN_ABSOLUTE_ERROR: "mean absolute error",
+    modeldeployment.Scorer.MEAN_SQUARED_ERROR: "mean squared error",
+}
+
+
+def unscored(seen: scores.Scores) -> str:
+    """Why there is no score yet."""
+    parts = [
+        (seen.unknown, "truths of requests that nobody has kept"),
+        (seen.late, "truths that came too late"),
+        (seen.mismatched, "truths of another shape than the answer"),
+    ]
+    told = ", ".join(f"{count} {what}" for count, what in parts if count)
+    return "no answer whose truth is known" + (f" ({told})" if told else ": send truths to /feedback")
 
 
 def _renderer(metric: modeldeployment.Metric) -> Callable[[float, int], str]:
@@ -110,7 +131,9 @@ def _renderer(metric: modeldeployment.Metric) -> Callable[[float, int], str]:
         case modeldeployment.MetricType.LATENCY:
             limits = [abs(limit) for limit in (metric.min, metric.max) if limit is not None]
             return _milliseconds if max(limits, default=1.0) < 0.1 else _seconds
-        case modeldeployment.MetricType.PROMETHEUS:
+        case modeldeployment.MetricType.PERFORMANCE if metric.scorer is modeldeployment.Scorer.ACCURACY:
+            return _percent
+        case _:
             return _plain
 
 

@@ -8,10 +8,11 @@ with a limit; whatever else comes in stays what it is: no answer yet, no answer,
 import datetime
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import assert_never
 
-from penstock.analysis import measurement, sentences
+from penstock.analysis import comparing, measurement, scores, sentences
+from penstock.analysis.sequential import outcome
 from penstock.api.v1alpha1 import modeldeployment
 from penstock.api.v1alpha1.modeldeployment_status import MetricStatus, Verdict
 
@@ -61,34 +62,45 @@ def assess(
     Waiting for data and errors leave the row of inconclusive measurements as it is; whatever the source answers ends
     the row of errors.
     """
-    match measured:
-        case measurement.Value() if not math.isfinite(measured.value):
-            counted = _inconclusive(metric, f"the answer is {measured.value}, which is not a finite number")
-        case measurement.Value() if measured.samples is not None and measured.samples < metric.min_samples:
-            counted = _without_data(metric, measurement.NoData("", measured.samples))
-        case measurement.Value():
-            counted = _compared(metric, measured)
-        case measurement.NoData():
-            counted = _without_data(metric, measured)
-        case measurement.Ambiguous():
-            counted = _inconclusive(metric, measured.message)
-        case measurement.Unavailable():
-            counted = _Counted(Verdict.ERROR, sentences.unavailable(metric, measured))
-        case _:
-            assert_never(measured)
-    return _with_counters(metric, measured, counted, previous, now)
+    return _with_counters(metric, _counted(metric, measured), previous, now)
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """A verdict, and whether an inconclusive one counts against the limit."""
+    """A verdict, whether an inconclusive one counts against the limit, and the numbers to show."""
 
     verdict: Verdict
     message: str
     counts: bool = True
+    numbers: comparing.Numbers = field(default_factory=comparing.Numbers)
 
 
-def _compared(metric: modeldeployment.Metric, measured: measurement.Value) -> _Counted:
+def _counted(metric: modeldeployment.Metric, measured: measurement.Measurement) -> _Counted:
+    match measured:
+        case measurement.Value() if not math.isfinite(measured.value):
+            counted = _inconclusive(metric, f"the answer is {measured.value}, which is not a finite number")
+            return replace(counted, numbers=comparing.Numbers(samples=measured.samples))
+        case measurement.Value() if measured.samples is not None and measured.samples < metric.min_samples:
+            counted = _without_data(metric, measurement.NoData("", measured.samples))
+            return replace(counted, numbers=comparing.Numbers(value=measured.value, samples=measured.samples))
+        case measurement.Value():
+            counted = _limited(metric, measured)
+            return replace(counted, numbers=comparing.Numbers(value=measured.value, samples=measured.samples))
+        case measurement.NoData():
+            return replace(_without_data(metric, measured), numbers=comparing.Numbers(samples=measured.samples))
+        case measurement.Ambiguous():
+            return _inconclusive(metric, measured.message)
+        case measurement.Unavailable():
+            return _Counted(Verdict.ERROR, sentences.unavailable(metric, measured))
+        case measurement.Compared():
+            return _both(metric, measured)
+        case scores.Scores():
+            return _scored(metric, measured)
+        case _:
+            assert_never(measured)
+
+
+def _limited(metric: modeldeployment.Metric, measured: measurement.Value) -> _Counted:
     if metric.max is not None and (measured.value > metric.max or (measured.at_least and measured.value >= metric.max)):
         return _Counted(Verdict.FAIL, sentences.above(metric, measured, metric.max))
     if metric.max is not None and measured.at_least:
@@ -98,6 +110,61 @@ def _compared(metric: modeldeployment.Metric, measured: measurement.Value) -> _C
     if metric.min is not None and measured.value < metric.min:
         return _Counted(Verdict.FAIL, sentences.below(metric, measured, metric.min))
     return _Counted(Verdict.PASS, sentences.within(metric, measured))
+
+
+def _both(metric: modeldeployment.Metric, measured: measurement.Compared) -> _Counted:
+    """The comparison with stable, and the limit beside it: the worse one of the two counts."""
+    compared = _against_stable(metric, measured.evidence)
+    if measured.plain is None:
+        return compared
+    limited = _counted(metric, measured.plain)
+    if _WORSE.index(limited.verdict) < _WORSE.index(compared.verdict):
+        return replace(limited, numbers=compared.numbers)
+    if limited.verdict is compared.verdict:
+        message = f"{limited.message}; {compared.message.removeprefix(f'{metric.name}: ')}"
+        return replace(compared, message=message, counts=limited.counts or compared.counts)
+    return compared
+
+
+_WORSE = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def _against_stable(metric: modeldeployment.Metric, evidence: measurement.Evidence) -> _Counted:
+    """Worse is established whatever minSamples says; that it is not worse needs as many."""
+    try:
+        found = comparing.compare(metric, evidence)
+    except ValueError as error:
+        return _inconclusive(metric, str(error))
+    numbers = comparing.numbers(evidence, found)
+    match found:
+        case outcome.Worse():
+            return _Counted(Verdict.FAIL, sentences.named(metric, found.why), numbers=numbers)
+        case outcome.Incomparable():
+            return replace(_inconclusive(metric, found.why), numbers=numbers)
+        case outcome.NotWorse() | outcome.Undecided() if found.candidate < metric.min_samples:
+            return replace(_without_data(metric, measurement.NoData("", found.candidate)), numbers=numbers)
+        case outcome.NotWorse():
+            return _Counted(Verdict.PASS, sentences.named(metric, found.why), numbers=numbers)
+        case outcome.Undecided():
+            message = sentences.named(metric, found.why)
+            return _Counted(Verdict.INCONCLUSIVE, message, counts=False, numbers=numbers)
+        case _:
+            assert_never(found)
+
+
+def _scored(metric: modeldeployment.Metric, measured: scores.Scores) -> _Counted:
+    """A score against late ground truth, with stable's beside it."""
+    found, stable = scores.value(measured), scores.stable_value(measured)
+    if found is None:
+        return _counted(metric, measurement.NoData(sentences.unscored(measured)))
+    counted = _counted(metric, measurement.Value(found[0], found[1]))
+    numbers = replace(
+        counted.numbers,
+        reference=stable[0] if stable else None,
+        reference_samples=stable[1] if stable else None,
+        looks=measured.looks,
+    )
+    return replace(counted, numbers=numbers)
 
 
 def _without_data(metric: modeldeployment.Metric, measured: measurement.NoData) -> _Counted:
@@ -120,11 +187,7 @@ def _inconclusive(metric: modeldeployment.Metric, why: str) -> _Counted:
 
 
 def _with_counters(
-    metric: modeldeployment.Metric,
-    measured: measurement.Measurement,
-    counted: _Counted,
-    previous: MetricStatus | None,
-    now: datetime.datetime,
+    metric: modeldeployment.Metric, counted: _Counted, previous: MetricStatus | None, now: datetime.datetime
 ) -> MetricStatus:
     failures, inconclusives, errors = (
         (previous.failures, previous.inconclusives, previous.errors) if previous is not None else (0, 0, 0)
@@ -140,18 +203,15 @@ def _with_counters(
             pass
         case _:
             assert_never(counted.verdict)
-    value = measured.value if isinstance(measured, measurement.Value) and math.isfinite(measured.value) else None
-    samples = measured.samples if isinstance(measured, measurement.Value | measurement.NoData) else None
     return MetricStatus(
         name=metric.name,
         verdict=counted.verdict,
         message=counted.message,
-        value=value,
-        samples=samples,
         measured_at=now,
         failures=failures,
         inconclusives=inconclusives,
         errors=errors + 1 if counted.verdict is Verdict.ERROR else 0,
+        **{known.name: getattr(counted.numbers, known.name) for known in fields(counted.numbers)},
     )
 
 

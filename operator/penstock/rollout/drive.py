@@ -6,7 +6,7 @@ from typing import Any
 from penstock.analysis import verdict
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.api.v1alpha1.modeldeployment_status import Split
-from penstock.rollout import commands, draft, end, measuring, plan, stops, world
+from penstock.rollout import commands, draft, end, measuring, plan, revision, stops, world
 
 
 def drive(pass_: draft.Draft) -> draft.Draft:
@@ -89,7 +89,9 @@ def _with_new_deadline(pass_: draft.Draft, **changes: Any) -> draft.Draft:
 
 def enter(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], index: int) -> draft.Draft:
     """Go to a step; its clock starts once its split is confirmed."""
-    step = modeldeployment_status.StepStatus(index=index, kind=plan.kind_at(steps, index), plan=plan.fingerprint(steps))
+    watch = plan.watch_seconds(pass_.spec, pass_.candidate, has_stable=pass_.status.stable is not None)
+    kind = plan.kind_at(steps, index, watch)
+    step = modeldeployment_status.StepStatus(index=index, kind=kind, plan=plan.fingerprint(steps))
     name = plan.describe(steps, index)
     pass_ = pass_.update(step=step, verdicts=[]).waiting_for(name).wake(pass_.now)
     return pass_.tell("StepStarted", f"version {pass_.candidate.model_version}: {name}")
@@ -111,9 +113,33 @@ def _go_on(pass_: draft.Draft) -> draft.Draft:
     if pass_.seen.applied != pass_.status.split:
         where = plan.describe(steps, step.index)
         return pass_.waiting_for(f"{where}: waiting for the data plane to confirm the split")
-    if step.index >= len(steps):
-        return end.promote(pass_)
-    return _in_step(pass_, steps)
+    if step.index < len(steps):
+        return _in_step(pass_, steps)
+    watch = plan.watch_seconds(pass_.spec, pass_.candidate, has_stable=pass_.status.stable is not None)
+    return _watched(pass_, step, watch) if watch and step.kind == plan.WATCH else end.promote(pass_)
+
+
+def _watched(pass_: draft.Draft, step: modeldeployment_status.StepStatus, seconds: int) -> draft.Draft:
+    """It takes all traffic: what was stable is kept, and the metrics go on, for a while.
+
+    Every step has passed, so at the end only a failure speaks against it; that is one of the stops.
+    """
+    started_at = step.started_at or pass_.now
+    if step.started_at is None:
+        pass_ = pass_.update(step=step.model_copy(update={"started_at": started_at}))
+    wanted = pass_.seen.wanted
+    if isinstance(wanted, revision.Revision) and wanted.name not in {pass_.candidate.name, pass_.stable_name}:
+        return end.promote(
+            pass_, f"every step passed; the watch was cut short because version {wanted.version} is next"
+        )
+    until = started_at + datetime.timedelta(seconds=seconds)
+    if pass_.now >= until and not pass_.spec.rollout.paused:
+        return end.promote(pass_, f"every step passed, and nothing failed in {seconds} s at 100 %")
+    pass_ = measuring.ask(pass_, stops.checks_of(pass_))
+    if pass_.now >= until:
+        return pass_.held("Paused", "rollout.paused holds the rollout; set it to false to go on")
+    note = f"watching version {pass_.candidate.model_version} at 100 % until {until:%H:%M:%S} UTC"
+    return pass_.wake(until).waiting_for(note)
 
 
 def _change_plan(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...]) -> draft.Draft:

@@ -56,7 +56,13 @@ def undo(pass_: draft.Draft) -> draft.Draft:
         return pass_.waiting_for(
             f"{failure.message}. Stable has no ready pod, so the candidate keeps its traffic until it has"
         )
-    pass_ = route(pass_, Split(stable=pass_.stable_name))
+    pass_ = route(pass_, _way_back(pass_))
+    if pass_.status.split.weight:
+        ready = f"{pass_.workload(pass_.stable_name or '').ready} of {pass_.spec.server.replicas} pods"
+        return pass_.waiting_for(
+            f"{failure.message}. Stable has {ready} ready, so the candidate keeps {pass_.status.split.weight} % until "
+            f"there are more (rollout.abort is Gradual)"
+        )
     if failure.held:
         verbs = (commands.Verb.RETRY, commands.Verb.PROMOTE, commands.Verb.ABORT)
         retry, promote, abort = (commands.suggestion(pass_, verb, pass_.candidate.name) for verb in verbs)
@@ -67,6 +73,18 @@ def undo(pass_: draft.Draft) -> draft.Draft:
     if pass_.seen.applied != pass_.status.split:
         return pass_.waiting_for(f"{failure.message}. Sending all traffic back to stable")
     return _ended(pass_, failure)
+
+
+def _way_back(pass_: draft.Draft) -> Split:
+    """All to stable; if it is to be gradual, no more than its ready pods can carry."""
+    split = pass_.status.split
+    gradual = pass_.spec.rollout.abort is modeldeployment.Abort.GRADUAL
+    if not gradual or not split.weight or pass_.stable_name is None or not pass_.workload(pass_.candidate.name).ready:
+        return Split(stable=pass_.stable_name)
+    wanted = pass_.spec.server.replicas
+    missing = max(0, wanted - pass_.workload(pass_.stable_name).ready)
+    weight = min(split.weight, 100 * missing // wanted)
+    return Split(stable=pass_.stable_name, candidate=split.candidate if weight else None, weight=weight)
 
 
 def _only_candidate_can_answer(pass_: draft.Draft) -> bool:
@@ -99,11 +117,11 @@ def _ended(pass_: draft.Draft, failure: modeldeployment_status.Failure) -> draft
     )
 
 
-def promote(pass_: draft.Draft) -> draft.Draft:
+def promote(pass_: draft.Draft, why: str = "every step passed") -> draft.Draft:
     """All traffic is on the candidate: it is stable now, and what was stable is retired."""
     candidate, before = pass_.candidate, pass_.stable_name
     outcome = Outcome.FAST_PROMOTED if candidate.fast else Outcome.PROMOTED
-    message = "promoted by a person past the remaining steps" if candidate.fast else "every step passed"
+    message = "promoted by a person past the remaining steps" if candidate.fast else why
     pass_ = _record(pass_, outcome, outcome.value, message)
     if before is not None:
         pass_ = _retire(pass_, before)

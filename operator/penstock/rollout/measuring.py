@@ -56,7 +56,9 @@ def _may_end_the_step(pass_: draft.Draft, after: MetricStatus) -> bool:
     """Whether the step may end before the next measurement: then this one has to be known."""
     step = pass_.status.step
     steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
-    if step is None or step.started_at is None or pass_.spec.rollout.paused or steps[step.index].pause is not None:
+    if step is None or step.started_at is None or pass_.spec.rollout.paused or step.index >= len(steps):
+        return False
+    if steps[step.index].pause is not None:
         return False
     hold = datetime.timedelta(seconds=plan.hold_seconds(steps[step.index]) or 0)
     interval = datetime.timedelta(seconds=pass_.spec.rollout.analysis.interval_seconds)
@@ -66,8 +68,8 @@ def _may_end_the_step(pass_: draft.Draft, after: MetricStatus) -> bool:
 def _tell(pass_: draft.Draft, metric: modeldeployment.Metric, status: MetricStatus) -> draft.Draft:
     dry = " (dry run: it decides nothing)" if metric.dry_run else ""
     match status.verdict:
-        case "Fail":
-            return pass_.warn("MetricFailed", f"{status.message}{dry}")
+        case "Fail" if metric.dry_run or status.failures <= metric.failure_limit:
+            return pass_.warn("MetricFailed", f"{status.message}{dry}")  # one too many is told with the undo
         case "Error":
             return pass_.warn("MetricUnavailable", f"{status.message}{dry}")
         case "Pass":
@@ -100,6 +102,8 @@ def ask(pass_: draft.Draft, metrics: Sequence[modeldeployment.Metric]) -> draft.
         deployment=pass_.meta.name,
         candidate=pass_.candidate.name,
         stable=pass_.stable_name,
+        since=current.started_at,
+        stable_shift_seconds=pass_.spec.rollout.watch_seconds if stops.is_watched(pass_) else 0,
     )
     interval = pass_.spec.rollout.analysis.interval_seconds
     for metric in metrics:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
-from penstock.api.v1alpha1 import modeldeployment
+from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.rollout import revision
 
 PROMOTE = "promote"
 """Kind of the state after the last step, in which the candidate takes all traffic."""
+
+WATCH = "watch"
+"""The same where the candidate is watched for a while before it is promoted."""
 
 SAMPLES_METRIC = "min-samples"
 """Name of the check that a step's minSamples becomes."""
@@ -20,14 +23,25 @@ def steps_of(spec: modeldeployment.ModelDeploymentSpec, *, has_stable: bool) -> 
     return tuple(step for step in spec.rollout.steps if step.kind is modeldeployment.StepKind.SMOKE_TEST)
 
 
+def watch_seconds(
+    spec: modeldeployment.ModelDeploymentSpec, candidate: modeldeployment_status.Candidate, *, has_stable: bool
+) -> int:
+    """How long a candidate that takes all traffic is watched: not at all if nobody could take over from it, or if a
+    person wanted it promoted as it is.
+    """
+    return spec.rollout.watch_seconds if has_stable and not candidate.fast else 0
+
+
 def fingerprint(steps: Sequence[modeldeployment.Step]) -> str:
     """Hash of a plan; a step's index has a meaning only together with it."""
     return revision.digest([revision.words(step) for step in steps])
 
 
-def kind_at(steps: Sequence[modeldeployment.Step], index: int) -> str:
-    """The kind of a step, or `promote` after the last."""
-    return steps[index].kind.value if index < len(steps) else PROMOTE
+def kind_at(steps: Sequence[modeldeployment.Step], index: int, watch_seconds: int = 0) -> str:
+    """The kind of a step; after the last `watch` or, if there is none, `promote`."""
+    if index < len(steps):
+        return steps[index].kind.value
+    return WATCH if watch_seconds else PROMOTE
 
 
 def split_at(steps: Sequence[modeldeployment.Step], index: int, stable: str | None, candidate: str) -> Split:
@@ -53,19 +67,57 @@ def hold_seconds(step: modeldeployment.Step) -> int | None:
     return 0
 
 
-def metrics_of(step: modeldeployment.Step, analysis: modeldeployment.Analysis) -> tuple[modeldeployment.Metric, ...]:
-    """The checks of a step: the spec's, and its own minSamples as one more."""
-    min_samples = step.canary.min_samples if step.canary else step.shadow.min_samples if step.shadow else 0
-    if not min_samples:
-        return tuple(analysis.metrics)
+def metrics_of(
+    steps: Sequence[modeldeployment.Step], index: int, rollout: modeldeployment.Rollout
+) -> tuple[modeldeployment.Metric, ...]:
+    """The checks of a step: those of the spec that can be made in it, and its own minSamples as one more.
+
+    A comparison starts anew with each step, so its allowance for false alarms is shared out among the steps that have
+    traffic: all of them together undo a version that is not worse no more often than `confidence` says.
+    """
+    kind = kind_at(steps, index, rollout.watch_seconds)
+    chances = sum(step.kind in _WITH_TRAFFIC for step in steps) + bool(rollout.watch_seconds)
+    metrics = tuple(
+        _one_of(chances, metric) if chances > 1 and metric.is_tested else metric
+        for metric in rollout.analysis.metrics
+        if _can_be_made(metric, steps, index, kind)
+    )
+    step = steps[index] if index < len(steps) else None
+    exposing = (step.canary or step.shadow) if step else None
+    if exposing is None or not exposing.min_samples:
+        return metrics
     count = modeldeployment.Metric(
         name=SAMPLES_METRIC,
         type=modeldeployment.MetricType.ERROR_RATE,
         max=1.0,
         window_seconds=86400,
-        min_samples=min_samples,
+        min_samples=exposing.min_samples,
     )
-    return (*analysis.metrics, count)
+    return (*metrics, count)
+
+
+def _one_of(chances: int, metric: modeldeployment.Metric) -> modeldeployment.Metric:
+    """The metric with its part of the allowance for false alarms (Bonferroni)."""
+    return metric.model_copy(update={"confidence": 1 - (1 - metric.confidence) / chances})
+
+
+_WITH_TRAFFIC = frozenset(
+    {modeldeployment.StepKind.SHADOW, modeldeployment.StepKind.CANARY, modeldeployment.StepKind.PAUSE}
+)
+
+
+def _can_be_made(metric: modeldeployment.Metric, steps: Sequence[modeldeployment.Step], index: int, kind: str) -> bool:
+    """Whether the traffic of a step is of the kind that a metric needs.
+
+    Disagreement needs the same requests answered twice, drift both versions answering at the same time.
+    """
+    match metric.type:
+        case modeldeployment.MetricType.SHADOW_DISAGREEMENT:
+            return split_at(steps, index, "stable", "candidate").mirror > 0
+        case modeldeployment.MetricType.PREDICTION_DRIFT:
+            return kind != WATCH
+        case _:
+            return True
 
 
 def describe(steps: Sequence[modeldeployment.Step], index: int) -> str:

@@ -41,6 +41,8 @@ def _superseded(pass_: draft.Draft) -> Stop | None:
         return None
     if wanted.name == pass_.stable_name:
         message = f"version {wanted.version}, which is stable, is wanted again"
+    elif is_watched(pass_):
+        return None  # it takes all traffic, and passed every step: it is promoted before its successor begins
     else:
         message = f"version {wanted.version} (revision {wanted.name}) is wanted instead"
     return Stop("Superseded", message, Outcome.SUPERSEDED)
@@ -85,7 +87,8 @@ def _metric_failed(pass_: draft.Draft) -> Stop | None:
     judgement = verdict.judge(checks_of(pass_), pass_.status.verdicts)
     if not isinstance(judgement, verdict.Failed):
         return None
-    return Stop("MetricFailed", judgement.message, failed_outcome(pass_))
+    where = "in the watch at 100 %: " if is_watched(pass_) else ""
+    return Stop("MetricFailed", f"{where}{judgement.message}", failed_outcome(pass_))
 
 
 CHECKS: Sequence[Check] = (_aborted, _superseded, _pods_broken, _too_late, _smoke_failed, _metric_failed)
@@ -95,11 +98,17 @@ def checks_of(pass_: draft.Draft) -> tuple[modeldeployment.Metric, ...]:
     """The metrics that judge the step the pass is in; none where the candidate gets no requests."""
     steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
     step = pass_.status.step
-    if step is None or step.index >= len(steps) or pass_.status.split.candidate is None:
+    if step is None or pass_.status.split.candidate is None:
         return ()
-    if steps[step.index].kind is modeldeployment.StepKind.SMOKE_TEST:
+    if step.kind in {modeldeployment.StepKind.SMOKE_TEST.value, plan.PROMOTE}:
         return ()
-    return plan.metrics_of(steps[step.index], pass_.spec.rollout.analysis)
+    return plan.metrics_of(steps, step.index, pass_.spec.rollout)
+
+
+def is_watched(pass_: draft.Draft) -> bool:
+    """Whether the candidate takes all traffic and is watched."""
+    step = pass_.status.step
+    return step is not None and step.kind == plan.WATCH and step.started_at is not None
 
 
 def failed_outcome(pass_: draft.Draft) -> Outcome:

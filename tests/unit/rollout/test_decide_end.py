@@ -62,10 +62,7 @@ STOPS = {
         canary(),
         seen(applied=to(10), measured=(measured(measurement.Value(0.2, 100)),)),
         **stopped("MetricFailed", FAILED, Outcome.ROLLED_BACK),
-        events=(
-            warning("MetricFailed", FAILED),
-            warning("MetricFailed", f"version 2 (revision {V2}): {FAILED}"),
-        ),
+        events=(warning("MetricFailed", f"version 2 (revision {V2}): {FAILED}"),),
     ),
     "pods beyond hope": Case(
         canary(),

@@ -39,7 +39,11 @@ from tests.unit.rollout.cases import (
     to,
 )
 
-SUBJECT = ports.Subject("ml", "fraud", V2, V1)
+
+def subject(since: float) -> ports.Subject:
+    return ports.Subject("ml", "fraud", V2, V1, since=ago(since))
+
+
 SMOKING = rolling(step(0, since=5), message="step 1 of 4, smoke test")
 BOTH = {V1: Workload(2, 2), V2: Workload(2, 2)}
 
@@ -205,13 +209,13 @@ MEASURING = {
     "a metric is measured when its interval is over, over the step so far": Case(
         canary(),
         seen(applied=to(10), last_measured={"errors": ago(10)}),
-        actions=(Measure(step_id(canary()), ERRORS, SUBJECT, 30),),
+        actions=(Measure(step_id(canary()), ERRORS, subject(30), 30),),
         wake=10,
     ),
     "a metric is measured over its window at most": Case(
         rolling(step(2, since=70), split=to(10), message="step 3 of 4, canary 10 %: not measured yet: errors"),
         seen(applied=to(10), last_measured={}),
-        actions=(Measure(world.StepId(V2, 2, ago(70)), ERRORS, SUBJECT, 60),),
+        actions=(Measure(world.StepId(V2, 2, ago(70)), ERRORS, subject(70), 60),),
         wake=10,
     ),
     "minSamples is one more metric": Case(
@@ -232,7 +236,7 @@ MEASURING = {
                     window_seconds=86400,
                     min_samples=500,
                 ),
-                SUBJECT,
+                subject(30),
                 30,
             ),
         ),
@@ -283,7 +287,7 @@ HOLDING = {
     "a verdict from before the operator stopped does not end a step": Case(
         canary(step=step(2, since=90), message="step 3 of 4, canary 10 %: waiting for the latest measurements"),
         seen(applied=to(10), last_measured={}),
-        actions=(Measure(world.StepId(V2, 2, ago(90)), ERRORS, SUBJECT, 60),),
+        actions=(Measure(world.StepId(V2, 2, ago(90)), ERRORS, subject(90), 60),),
         wake=10,
     ),
     "a measurement on its way is waited for": Case(
@@ -308,7 +312,7 @@ HOLDING = {
         seen(applied=to(10), last_measured={}),
         spec(rollout={"paused": True}),
         changes={"phase": Phase.PAUSED, "message": "rollout.paused holds the rollout; set it to false to go on"},
-        actions=(Measure(world.StepId(V2, 2, ago(90)), ERRORS, SUBJECT, 60),),
+        actions=(Measure(world.StepId(V2, 2, ago(90)), ERRORS, subject(90), 60),),
         wake=10,
     ),
     "a pause with a time ends by itself": Case(

@@ -53,7 +53,7 @@ def test_a_plan_is_told_from_any_other() -> None:
 
 
 ERRORS = api.Metric(name="errors", type=api.MetricType.ERROR_RATE, max=0.05)
-ANALYSIS = api.Analysis(metrics=[ERRORS])
+ROLLOUT = api.Rollout(analysis=api.Analysis(metrics=[ERRORS]))
 COUNTED = {
     "a canary": (api.Step(canary=api.CanaryStep(weight=5, min_samples=500)), 500),
     "a shadow": (api.Step(shadow=api.ShadowStep(min_samples=7)), 7),
@@ -68,7 +68,33 @@ def test_min_samples_of_a_step_is_a_metric_that_only_waits(step: api.Step, sampl
     count = api.Metric(
         name="min-samples", type=api.MetricType.ERROR_RATE, max=1.0, window_seconds=86400, min_samples=samples or 0
     )
-    assert plan.metrics_of(step, ANALYSIS) == ((ERRORS,) if samples is None else (ERRORS, count))
+    assert plan.metrics_of((step,), 0, ROLLOUT) == ((ERRORS,) if samples is None else (ERRORS, count))
+
+
+AGAINST = api.Metric(name="against", type=api.MetricType.ERROR_RATE, max_increase=0.01, confidence=0.9)
+ANSWERS = api.Metric(name="answers", type=api.MetricType.SHADOW_DISAGREEMENT, max=0.02)
+DRIFT = api.Metric(name="drift", type=api.MetricType.PREDICTION_DRIFT, max=0.1)
+JUDGED = {
+    "a shadow": (1, ["against", "answers", "drift"]),
+    "a pause in a shadow": (2, ["against", "answers", "drift"]),
+    "a canary": (3, ["against", "drift"]),
+    "the watch": (4, ["against"]),
+}
+
+
+@pytest.mark.parametrize(("index", "names"), JUDGED.values(), ids=JUDGED)
+def test_a_step_is_judged_by_what_its_traffic_can_tell(index: int, names: list[str]) -> None:
+    """The chance of a false alarm, 10 %, is shared out: shadow, pause, canary and watch."""
+    steps = (SMOKE, SHADOW, PAUSE, CANARY)
+    rollout = api.Rollout(analysis=api.Analysis(metrics=[AGAINST, ANSWERS, DRIFT]), watch_seconds=60)
+    judged = plan.metrics_of(steps, index, rollout)
+    assert [metric.name for metric in judged] == names
+    assert judged[0].confidence == pytest.approx(0.975)
+
+
+def test_a_lone_step_has_all_the_confidence() -> None:
+    rollout = api.Rollout(analysis=api.Analysis(metrics=[AGAINST]))
+    assert plan.metrics_of((SMOKE, CANARY), 1, rollout) == (AGAINST,)
 
 
 def test_every_phase_can_be_left_and_reached() -> None:

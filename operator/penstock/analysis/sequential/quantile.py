@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.analysis.sequential import binomial, margin, outcome, wording
-from penstock.analysis.sequential.margin import Absolute
+from penstock.analysis.sequential.margin import Absolute, Margin
 from penstock.analysis.sequential.outcome import Incomparable, Interval, Outcome, Undecided
 
 
@@ -93,13 +93,13 @@ class Cell:
 
 
 def compare(
-    state: State, quantile: float, allowed: Absolute, confidence: float = 0.95, name: str | None = None
+    state: State, quantile: float, allowed: Margin, confidence: float = 0.95, name: str | None = None
 ) -> Outcome:
     """The candidate's quantile (0 < quantile < 1) against stable's after the last interval.
 
-    The interval is of the difference of the quantiles, in the unit of the bounds. Worse though the difference is at
-    most the margin, NotWorse though it is at least the margin: each at any look with probability at most
-    1 - confidence. Raises ValueError for a quantile or a confidence that is none.
+    For an Absolute margin the interval is of the difference of the quantiles, in the unit of the bounds; for a Relative
+    one of their ratio less 1. Worse though that is at most the margin, NotWorse though it is at least the margin: each
+    at any look with probability at most 1 - confidence. Raises ValueError for a quantile or a confidence that is none.
     """
     if not 0 < quantile < 1:
         raise ValueError(f"the quantile is {quantile}: choose one above 0 and below 1, such as 0.99")
@@ -118,12 +118,20 @@ def compare(
     pairs = list(itertools.product(cells(state.candidate, quantile), cells(state.stable, quantile)))
     from_below = [(mine, its) for mine, its in pairs if mine.higher + its.lower < needed]
     from_above = [(mine, its) for mine, its in pairs if mine.lower + its.higher < needed]
-    interval = Interval(
-        min(_gap(mine.above, its.to) for mine, its in from_below),
-        max(-_gap(its.above, mine.to) for mine, its in from_above),
-    )
+    if isinstance(allowed, Absolute):
+        interval = Interval(
+            min(_gap(mine.above, its.to) for mine, its in from_below),
+            max(-_gap(its.above, mine.to) for mine, its in from_above),
+        )
+        render, scale = wording.seconds, 1.0
+    else:
+        interval = Interval(
+            min(_increase(mine.above, its.to, unknown=-1.0) for mine, its in from_below),
+            max(_increase(mine.to, its.above, unknown=math.inf) for mine, its in from_above),
+        )
+        render, scale = wording.percent, 100.0
     verdict = outcome.decide(interval, allowed.value)
-    why = where + wording.finding(interval, allowed.value, confidence, verdict, state.looks, wording.seconds)
+    why = where + wording.finding(interval, allowed.value, confidence, verdict, state.looks, render, scale=scale)
     if verdict is Undecided and sum(pair in from_above for pair in from_below) == 1:
         why += ", and never will be: the buckets are too wide for this margin"
     return verdict(interval, *sizes, state.looks, why)
@@ -146,6 +154,11 @@ def cells(observed: Buckets, quantile: float) -> Iterator[Cell]:
 def _gap(low: float, high: float) -> float:
     """`low` - `high`, where any infinity means that nothing is known."""
     return -math.inf if math.isinf(low) or math.isinf(high) else low - high
+
+
+def _increase(value: float, base: float, unknown: float) -> float:
+    """`value` / `base` - 1, where infinities and a base of 0 mean that nothing is known."""
+    return unknown if math.isinf(value) or math.isinf(base) or base <= 0 else value / base - 1
 
 
 def _sum(one: Buckets | None, other: Buckets | None) -> Buckets | None:

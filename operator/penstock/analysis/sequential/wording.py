@@ -32,7 +32,7 @@ def errors(
         return f"{lead}: nothing to compare yet, no interval had requests to both versions"
     if isinstance(allowed, Absolute):
         return f"{lead}: {finding(interval, allowed.value, confidence, verdict, looks, _points, scale=100)}"
-    return f"{lead}: {finding(interval, allowed.value, confidence, verdict, looks, _percent, scale=100)}"
+    return f"{lead}: {finding(interval, allowed.value, confidence, verdict, looks, percent, scale=100)}"
 
 
 def finding(
@@ -102,7 +102,8 @@ def _points(number: str) -> str:
     return f"{number} point{'' if number == '1' else 's'}"
 
 
-def _percent(number: str) -> str:
+def percent(number: str) -> str:
+    """A share that is written in percent."""
     return f"{number} %"
 
 

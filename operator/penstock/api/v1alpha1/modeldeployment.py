@@ -270,6 +270,9 @@ class MetricType(enum.StrEnum):
     ERROR_RATE = "ErrorRate"
     LATENCY = "Latency"
     PROMETHEUS = "Prometheus"
+    SHADOW_DISAGREEMENT = "ShadowDisagreement"
+    PREDICTION_DRIFT = "PredictionDrift"
+    PERFORMANCE = "Performance"
 
 
 class OnNoData(enum.StrEnum):
@@ -281,12 +284,104 @@ class OnNoData(enum.StrEnum):
     PASS = "Pass"
 
 
+class Tolerance(base.Model):
+    """How far two numbers may lie apart and still agree: absolute + relative times stable's."""
+
+    absolute: Annotated[float, Field(ge=0)] = Field(default=0.0, description="In the unit of the predictions.")
+    relative: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Share of stable's own prediction.")
+
+
+class Statistic(enum.StrEnum):
+    """What a ShadowDisagreement sums up."""
+
+    SHARE = "Share"
+    MEAN_ABSOLUTE = "MeanAbsolute"
+    MEAN_RELATIVE = "MeanRelative"
+
+
+class Scorer(enum.StrEnum):
+    """How a Performance scores answers against the truth."""
+
+    ACCURACY = "Accuracy"
+    MEAN_ABSOLUTE_ERROR = "MeanAbsoluteError"
+    MEAN_SQUARED_ERROR = "MeanSquaredError"
+
+
+class ValueRange(base.Model):
+    """Between which bounds every single value of a mean lies."""
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.rules(
+            ("double(self.low) < double(self.high)", "low of a range must be below its high: swap them")
+        )
+    )
+
+    low: float = Field(default=0.0, description="No single value is below this.")
+    high: float = Field(description="No single value is above this.")
+
+
+_AGAINST_STABLE = "has(self.maxIncrease) || has(self.maxRelativeIncrease)"
+
+
 class Metric(base.Model):
     """One check on the candidate."""
 
     model_config = pydantic.ConfigDict(
         json_schema_extra=base.rules(
-            ("has(self.min) || has(self.max)", "a metric needs a limit: set min, max or both"),
+            (
+                f"has(self.min) || has(self.max) || {_AGAINST_STABLE}",
+                "a metric needs a limit: set min, max, maxIncrease or maxRelativeIncrease",
+            ),
+            (
+                "!has(self.maxIncrease) || !has(self.maxRelativeIncrease)",
+                "maxIncrease is a difference and maxRelativeIncrease a share of stable's value: set one of them",
+            ),
+            (
+                f"!({_AGAINST_STABLE}) || self.type in ['ErrorRate', 'Latency', 'Prometheus']",
+                "maxIncrease and maxRelativeIncrease belong to ErrorRate, Latency and Prometheus: set max or min",
+            ),
+            (
+                f"self.type != 'Prometheus' || ({_AGAINST_STABLE}) == has(self.totalQuery)",
+                (
+                    "a Prometheus metric is compared with stable by two counters: set totalQuery and maxIncrease, "
+                    "or neither"
+                ),
+            ),
+            (
+                "self.type == 'Prometheus' || (!has(self.totalQuery) && !has(self.range))",
+                "totalQuery and range belong to type Prometheus: remove them",
+            ),
+            (
+                "!has(self.range) || (has(self.totalQuery) && !has(self.maxRelativeIncrease))",
+                "range makes the mean of query by totalQuery: set totalQuery and maxIncrease with it",
+            ),
+            (
+                "!has(self.totalQuery) || (!has(self.min) && !has(self.max))",
+                "a metric with totalQuery is compared with stable only: write another metric for min and max",
+            ),
+            (
+                "self.type == 'ShadowDisagreement' || (!has(self.tolerance) && !has(self.statistic))",
+                "tolerance and statistic belong to type ShadowDisagreement: remove them",
+            ),
+            (
+                "(self.type == 'Performance') == has(self.scorer)",
+                "scorer belongs to type Performance and to no other: add it, or remove it",
+            ),
+            (
+                "!(self.type in ['ShadowDisagreement', 'PredictionDrift']) || (has(self.max) && !has(self.min))",
+                "ShadowDisagreement and PredictionDrift have one limit: set max, and remove min",
+            ),
+            (
+                (
+                    "self.type != 'PredictionDrift' || !has(self.max) "
+                    "|| (double(self.max) > 0.0 && double(self.max) < 1.0)"
+                ),
+                "max of a PredictionDrift is a divergence above 0 and below 1: write 0.1",
+            ),
+            (
+                "self.type != 'ErrorRate' || !has(self.maxIncrease) || double(self.maxIncrease) < 1.0",
+                "maxIncrease of an ErrorRate is a share below 1: write 0.005 for half a percentage point",
+            ),
             (
                 "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)",
                 "min must not be above max: swap them",
@@ -314,7 +409,10 @@ class Metric(base.Model):
     type: MetricType = Field(
         description=(
             "ErrorRate: share of answers that the model failed, 0 to 1. Latency: a quantile of the answer time, "
-            "in seconds. Prometheus: the value of an own query."
+            "in seconds. Prometheus: the value of an own query. ShadowDisagreement: in shadow steps, how far the "
+            "candidate's answers to the same requests differ from stable's. PredictionDrift: Jensen-Shannon divergence "
+            "of the candidate's predictions from stable's, 0 to 1. Performance: a score of the candidate's answers "
+            "against the truth that was sent to /feedback."
         )
     )
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
@@ -327,8 +425,48 @@ class Metric(base.Model):
             "{{namespace}} by the ModelDeployment's, {{window}} by the window such as 60s."
         ),
     )
+    total_query: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        description=(
+            "PromQL of a counter of how often something was tried, where query is the counter of what is compared: "
+            "events (their ratio is compared), or with range a sum of values (their mean is). Both are asked for "
+            "stable and for the candidate: write {{revision}}."
+        ),
+    )
+    range: ValueRange | None = Field(
+        default=None, description="Between which bounds every value lies of which query is the sum."
+    )
     min: float | None = Field(default=None, description="The value must not be below this.")
     max: float | None = Field(default=None, description="The value must not be above this.")
+    max_increase: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
+        description=(
+            "How far the candidate may be above stable, in the unit of the metric; 0.005 of an ErrorRate is half a "
+            "percentage point. Tested sequentially: it fails once more than this is established, and passes once less "
+            "is."
+        ),
+    )
+    max_relative_increase: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="The same as a share of stable's own value: 0.5 is half as much again."
+    )
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = Field(
+        default=0.95,
+        description=(
+            "How sure a comparison must be. At 0.95 at most 1 rollout in 20 of a version that is not worse is undone "
+            "by it, however often it is looked at."
+        ),
+    )
+    tolerance: Tolerance | None = Field(
+        default=None, description="How far numbers may lie apart that agree (ShadowDisagreement); not at all if absent."
+    )
+    statistic: Statistic | None = Field(
+        default=None,
+        description=(
+            "Of a ShadowDisagreement: Share of requests whose answers differ (if absent), or the mean of the absolute "
+            "or relative differences of numbers."
+        ),
+    )
+    scorer: Scorer | None = Field(default=None, description="How Performance scores an answer against the truth.")
     window_seconds: Annotated[int, Field(ge=5, le=86400)] = Field(
         default=60, description="How far back a measurement looks, at most to the beginning of the step."
     )
@@ -347,6 +485,16 @@ class Metric(base.Model):
         default=4, description="Measurements in a row that could not be made; one more holds the rollout until one can."
     )
     dry_run: bool = Field(default=False, description="Report this metric, but let it decide nothing.")
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the candidate is measured against stable."""
+        return self.max_increase is not None or self.max_relative_increase is not None
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether its verdict is a statistical one, at `confidence`."""
+        return self.is_compared or self.type in {MetricType.SHADOW_DISAGREEMENT, MetricType.PREDICTION_DRIFT}
 
 
 def default_metrics() -> list[Metric]:
@@ -371,6 +519,13 @@ class OnFailure(enum.StrEnum):
 
     ROLLBACK = "Rollback"
     PAUSE = "Pause"
+
+
+class Abort(enum.StrEnum):
+    """How traffic goes back to stable."""
+
+    IMMEDIATE = "Immediate"
+    GRADUAL = "Gradual"
 
 
 def default_steps() -> list[Step]:
@@ -413,6 +568,20 @@ class Rollout(base.Model):
     on_failure: OnFailure = Field(
         default=OnFailure.ROLLBACK,
         description="Rollback removes a failed candidate; Pause takes its traffic away and keeps it for a person.",
+    )
+    abort: Abort = Field(
+        default=Abort.IMMEDIATE,
+        description=(
+            "Immediate sends all traffic back to stable at once; Gradual only as much as its ready pods can carry, the "
+            "rest as more become ready."
+        ),
+    )
+    watch_seconds: Annotated[int, Field(ge=0, le=604800)] = Field(
+        default=0,
+        description=(
+            "How long a version that takes all traffic is watched before it is promoted, with the pods of the former "
+            "one kept warm: a failed metric still undoes it. Comparisons take what stable did as long ago as reference."
+        ),
     )
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=600, description="Time in which the candidate's pods must become ready."

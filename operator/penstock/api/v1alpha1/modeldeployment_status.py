@@ -98,6 +98,14 @@ class Split(base.Model):
         return self
 
 
+class Disagreement(base.Model):
+    """One request that stable and its shadow answered differently."""
+
+    request_id: str = Field(alias="requestID", description="The x-request-id of the request.")
+    stable: str = Field(description="What stable answered, cut off after 200 characters.")
+    candidate: str = Field(description="What the candidate answered.")
+
+
 class MetricStatus(base.Model):
     """The last word on one metric in this step."""
 
@@ -106,6 +114,12 @@ class MetricStatus(base.Model):
     message: str = Field(description="The verdict in one sentence, with the numbers it rests on.")
     value: float | None = Field(default=None, description="The measured value.")
     samples: int | None = Field(default=None, description="Requests it rests on.")
+    reference: float | None = Field(default=None, description="Stable's value, where the two are compared.")
+    reference_samples: int | None = Field(default=None, description="Requests that stable's value rests on.")
+    low: float | None = Field(default=None, description="The candidate's increase is at least this, if known.")
+    high: float | None = Field(default=None, description="The candidate's increase is at most this, if known.")
+    looks: int = Field(default=0, description="Intervals that the comparison rests on.")
+    worst: list[Disagreement] = Field(default_factory=list, description="The worst disagreements of a shadow.")
     measured_at: Time = Field(description="When it was measured.")
     failures: int = Field(default=0, description="Failed measurements in this step.")
     inconclusives: int = Field(default=0, description="Inconclusive measurements in a row.")
