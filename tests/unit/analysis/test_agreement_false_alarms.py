@@ -6,6 +6,7 @@
 import functools
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_shares_on_either_side_are_told_apart() -> None:
     assert rate(0.01, 0.05, 300, NotWorse) > 0.9
 
 
-Draw = Callable[[np.random.Generator], NDArray[np.float64]]
+Draw = Callable[[np.random.Generator], NDArray[np.floating[Any]]]
 
 DIFFERENCES: dict[str, tuple[Draw, int]] = {
     "one in twenty differs, by 20": (lambda random: 20.0 * (random.random((ROLLOUTS, 200)) < 0.05), 10),
@@ -68,7 +69,7 @@ def test_a_mean_of_twice_the_limit_is_found() -> None:
     assert means_called_worse(values, 20) > 0.9
 
 
-def means_called_worse(values: NDArray[np.float64], every: int) -> float:
+def means_called_worse(values: NDArray[np.floating[Any]], every: int) -> float:
     found = 0
     for rollout in values.tolist():
         sizes = Sizes()
