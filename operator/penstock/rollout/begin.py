@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
-from penstock.rollout import commands, draft, revision, world
+from penstock.rollout import commands, draft, revision, signatures, world
 
 Guard = Callable[[draft.Draft, revision.Revision], draft.Hold | None]
 
@@ -45,7 +45,8 @@ def start_or_rest(pass_: draft.Draft) -> draft.Draft:
     broken = pass_.workload(wanted.name).failure
     if broken is not None and broken.fatal:
         return _clear_away(pass_, wanted)
-    return start(pass_, wanted)
+    pass_, fits = signatures.check(pass_, wanted)
+    return start(pass_, wanted) if fits else pass_
 
 
 def _clear_away(pass_: draft.Draft, wanted: revision.Revision) -> draft.Draft:

@@ -1,7 +1,7 @@
 """The end of a pass: which phase this is, in one sentence, and the conditions that tools wait for.
 
 Conditions follow kstatus: Ready when what is wanted serves, Reconciling while the operator works on it, Stalled when a
-person has to do something. Serving and ModelResolved are our own.
+person has to do something. Serving, ModelResolved, SignatureChecked and Routed are our own.
 """
 
 import datetime
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penstock.api.v1alpha1.modeldeployment_status import Condition, Phase
-from penstock.rollout import draft, manifests, revision, world
+from penstock.rollout import draft, manifests, revision, signatures, world
 
 
 def conclude(pass_: draft.Draft) -> draft.Draft:
@@ -80,6 +80,7 @@ def _conditions(pass_: draft.Draft, phase: Phase, message: str) -> tuple[_Said, 
         _stalled(pass_, phase, reason, message),
         _serving(pass_),
         _resolved(pass_),
+        *_signature_checked(pass_),
         *_routed(pass_),
     )
 
@@ -127,6 +128,12 @@ def _resolved(pass_: draft.Draft) -> _Said:
         return _Said("ModelResolved", "True", "Resolved", f"version {wanted.version} of {wanted.model} is wanted")
     status: Literal["False", "Unknown"] = "Unknown" if wanted.retryable else "False"
     return _Said("ModelResolved", status, wanted.reason, wanted.message)
+
+
+def _signature_checked(pass_: draft.Draft) -> tuple[_Said, ...]:
+    """Only there once a version was compared with stable, and only as long as it matters."""
+    known = signatures.last_word(pass_)
+    return () if known is None else (_Said(known.type, known.status, known.reason, known.message),)
 
 
 def _routed(pass_: draft.Draft) -> tuple[_Said, ...]:

@@ -6,11 +6,13 @@ A pass asks `current` and gets the last answer at once; an answer that is too ol
 
 import asyncio
 import datetime
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from penstock import errors, ports
+from penstock.analysis.signature import Signature
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.rollout import revision, world
 
@@ -97,6 +99,32 @@ class Resolver:
                 f"and MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, or correct spec.model.registry.secretRef"
             )
         return ports.RegistryAddress(uri, credentials(secret, data))
+
+    async def signatures(
+        self, key: ports.Key, action: world.ReadSignatures, stable: revision.Revision | None, now: datetime.datetime
+    ) -> world.Signatures:
+        """The signatures that `action` asks for; `stable` is the recorded revision, or None if its record is gone."""
+        made = functools.partial(world.Signatures, action.stable, action.wanted.name, at=now)
+        if stable is None:
+            return made(world.Unread(f"the record of revision {action.stable} is gone", retryable=False), None)
+        if stable.model != action.wanted.model:
+            return made(None, None, same_model=False)
+        return made(*await asyncio.gather(*(self._signature(key, one) for one in (stable, action.wanted))))
+
+    async def _signature(self, key: ports.Key, made: revision.Revision) -> Signature | world.Unread | None:
+        """Read with the login that its pods use, for it may be of another registry than the spec names now."""
+        secret, login = made.credentials_secret, ports.Credentials()
+        try:
+            data = None if secret is None else await self._read_secret(key.namespace, secret)
+            if secret is not None and data is not None:
+                login = credentials(secret, data)
+            registry = ports.RegistryAddress(made.tracking_uri, login)
+            return await self._registry.signature(registry, ports.ModelVersion(made.model, made.version))
+        except errors.PenstockError as error:
+            return world.Unread(error.message, retryable=error.retryable)
+        except Exception as error:
+            logger.exception("a signature could not be read", extra={"key": str(key)})
+            return world.Unread(f"the signature of version {made.version} could not be read: {type(error).__name__}")
 
     async def tag(
         self,

@@ -225,6 +225,7 @@ class Controller:
             last_measured=mail.last_measured(step),
             smoke=mail.smoke,
             tagged=frozenset(mail.tagged),
+            signatures=mail.signatures,
         )
 
     def _wake(
@@ -261,6 +262,8 @@ class Controller:
                 self._beside(
                     key, ("measure", action.step, action.metric.name), functools.partial(self._measure, key, action)
                 )
+            case world.ReadSignatures():
+                self._beside(key, "signatures", functools.partial(self._read_signatures, key, action))
             case world.TagModelVersion():
                 self._beside(
                     key, ("tag", action.entry.revision), functools.partial(self._tag, key, mdep.spec, action.entry)
@@ -342,6 +345,12 @@ class Controller:
         answer = await self._outside.metrics.measure(action.metric, action.subject, action.window_seconds)
         measured = world.Measured(action.step, action.metric.name, answer, self._outside.clock())
         self._mailbox(key).measured.append(measured)
+
+    async def _read_signatures(self, key: ports.Key, action: world.ReadSignatures) -> None:
+        stored = (await self._outside.writer.revisions(key.namespace, key.name)).get(action.stable, {})
+        stable = revision.Revision.from_data(stored["data"]) if "data" in stored else None
+        read = await self._outside.resolver.signatures(key, action, stable, self._outside.clock())
+        self._mailbox(key).heard(read)
 
     async def _tag(
         self,

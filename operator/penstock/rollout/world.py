@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from penstock import ports
 from penstock.analysis import measurement
+from penstock.analysis.signature import Signature
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.rollout import revision
 
@@ -77,6 +78,35 @@ class SmokeResult:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """Why a signature is not known."""
+
+    message: str
+    retryable: bool = True
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """What stable and a wanted revision take and give: a signature, None where a version has none, or why not known."""
+
+    stable: str
+    wanted: str
+    of_stable: Signature | Unread | None
+    of_wanted: Signature | Unread | None
+    at: datetime.datetime
+    tries: int = 1
+    """How many times in a row it was tried to read them."""
+    same_model: bool = True
+    """Whether they are versions of one registered model."""
+
+    @property
+    def unread(self) -> Unread | None:
+        """Why one of them is not known; what may be known later comes last."""
+        found = [one for one in (self.of_stable, self.of_wanted) if isinstance(one, Unread)]
+        return min(found, key=lambda one: one.retryable, default=None)
+
+
+@dataclass(frozen=True)
 class Seen:
     """The world outside the object itself, gathered once a pass."""
 
@@ -90,6 +120,8 @@ class Seen:
     last_measured: Mapping[str, datetime.datetime] = field(default_factory=dict)
     smoke: SmokeResult | None = None
     tagged: frozenset[tuple[str, datetime.datetime]] = frozenset()
+    signatures: Signatures | None = None
+    """The last ones that were read."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +182,14 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class ReadSignatures:
+    """The signatures of stable and of the wanted revision are being read; the answer comes with a later pass."""
+
+    stable: str
+    wanted: revision.Revision
+
+
+@dataclass(frozen=True)
 class TagModelVersion:
     """The registry knows how the rollout of this version ended."""
 
@@ -164,6 +204,7 @@ Action = (
     | PruneRecords
     | RunSmokeTest
     | Measure
+    | ReadSignatures
     | TagModelVersion
 )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.analysis import measurement
+from penstock.analysis.signature import Column, Scalar, Signature
 from penstock.api.v1alpha1 import modeldeployment as api
 from penstock.api.v1alpha1 import modeldeployment_status as told
 from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase, Split
@@ -27,6 +28,7 @@ PAUSE = api.Step(pause=api.PauseStep())
 BREATH = api.Step(pause=api.PauseStep(hold_seconds=60))
 ERRORS = api.Metric(name="errors", type=api.MetricType.ERROR_RATE, max=0.05, min_samples=20)
 
+SAME = Signature(inputs=(Column("amount", Scalar("double")),), outputs=(Column("score", Scalar("double")),))
 LOOK_AGAIN = decide.LOOK_AGAIN_SECONDS
 
 
@@ -162,8 +164,13 @@ BOTH = {V1: Workload(2, 2), V2: Workload(2, 2)}
 
 
 def seen(wanted: str | world.Unresolved = V2, **changes: Any) -> world.Seen:
-    """Both revisions run with all pods ready, the data plane has confirmed that stable gets everything."""
+    """Both revisions run with all pods ready, the data plane has confirmed that stable gets everything.
+
+    The signatures of stable and of the wanted version have been read and are the same.
+    """
     fields = {"workloads": BOTH, "applied": Split(stable=V1), "last_measured": {"errors": ago(5)}, **changes}
+    if isinstance(wanted, str):
+        fields.setdefault("signatures", world.Signatures(V1, wanted, SAME, SAME, at=ago(1)))
     return world.Seen(wanted=made(wanted) if isinstance(wanted, str) else wanted, **fields)
 
 

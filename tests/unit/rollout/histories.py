@@ -187,6 +187,8 @@ EDITS = _of(
         {"server": {"replicas": 4}},
         {"server": {"env": [api.EnvVar(name="A", value="1")]}},
         {"server": {"env": []}},
+        {"model": {"signature_policy": api.SignaturePolicy.EXACT}},
+        {"model": {"signature_policy": api.SignaturePolicy.IGNORE}},
     ),
 )
 RELEASES = _of("release", ("runtime:2", "runtime:3"))

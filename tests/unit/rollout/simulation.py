@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from penstock import ports
 from penstock.adapters import envoy_snapshot
 from penstock.analysis import measurement
+from penstock.analysis.signature import Column, Scalar, Signature
 from penstock.api.v1alpha1 import modeldeployment as api
 from penstock.api.v1alpha1 import modeldeployment_status as told
 from penstock.rollout import decide, revision, world
@@ -30,6 +31,7 @@ class Health(enum.Enum):
     STUCK = "never ready"
     BROKEN = "the model cannot be loaded"
     UNSMOKED = "ready, but the smoke test fails"
+    MISFIT = "ready after 3 s, if it gets so far with a signature of its own"
 
 
 class Metrics(enum.Enum):
@@ -157,6 +159,7 @@ class Simulation:
     measured: list[world.Measured] = field(default_factory=list)
     asked_at: dict[tuple[world.StepId, str], datetime.datetime] = field(default_factory=dict)
     smoke: world.SmokeResult | None = None
+    signatures: world.Signatures | None = None
 
     @property
     def status(self) -> told.ModelDeploymentStatus:
@@ -188,7 +191,9 @@ class Simulation:
         pods = self.pods.get(name)
         if pods is None:
             return 0
-        delay = {Health.GOOD: 3, Health.UNSMOKED: 3, Health.SLOW: 40}.get(self.health_of(pods), FOREVER)
+        delay = {Health.GOOD: 3, Health.UNSMOKED: 3, Health.MISFIT: 3, Health.SLOW: 40}.get(
+            self.health_of(pods), FOREVER
+        )
         return max(0, pods.replicas - pods.down) if self.age(name) >= delay else 0
 
     def health_of(self, pods: Pods) -> Health:
@@ -221,6 +226,7 @@ class Simulation:
             last_measured={metric: at for (_, metric), at in self.asked_at.items()},
             smoke=self.smoke,
             tagged=frozenset(self.tagged),
+            signatures=self.signatures,
         )
 
     def reconcile(self, *, die_after: int | None = None, conflict: bool = False) -> Pass:
@@ -248,7 +254,7 @@ class Simulation:
 
     def restart(self) -> None:
         """The operator's memory is lost."""
-        self.resolving, self.smoke = True, None
+        self.resolving, self.smoke, self.signatures = True, None, None
         self.measured, self.asked_at, self.tagged = [], {}, set()
 
     def carry_out(self, action: world.Action) -> None:
@@ -267,24 +273,44 @@ class Simulation:
             case world.PruneRecords():
                 self.records = {name: made for name, made in self.records.items() if name in action.keep}
             case world.RunSmokeTest():
-                if self.ready(action.step.candidate):
-                    passed = self.health_of(self.pods[action.step.candidate]) is not Health.UNSMOKED
-                    self.smoke = world.SmokeResult(action.step, passed, "it answered" if passed else "it answered 500")
+                self.run_smoke_test(action.step)
             case world.Measure():
                 self.asked_at[action.step, action.metric.name] = self.now
                 self.measured.append(
                     world.Measured(action.step, action.metric.name, ANSWERS[self.metrics], self.now),
                 )
+            case world.ReadSignatures():
+                self.signatures = self.read_signatures(action)
             case world.TagModelVersion():
                 if self.registry is Registry.UP:
                     self.tagged.add((action.entry.revision, action.entry.ended_at))
 
+    def run_smoke_test(self, step: world.StepId) -> None:
+        if self.ready(step.candidate):
+            passed = self.health_of(self.pods[step.candidate]) is not Health.UNSMOKED
+            self.smoke = world.SmokeResult(step, passed, "it answered" if passed else "it answered 500")
+
+    def read_signatures(self, action: world.ReadSignatures) -> world.Signatures:
+        def read(version: int) -> Signature | world.Unread:
+            if self.registry is Registry.DOWN:
+                return world.Unread("the registry does not answer; look at its pods")
+            misfit = self.health.get(version) is Health.MISFIT
+            return Signature(inputs=(Column(f"of {version}" if misfit else "amount", Scalar("double")),))
+
+        of_stable, of_wanted = read(self.records[action.stable].version), read(action.wanted.version)
+        tries = self.signatures.tries + 1 if self.signatures is not None and self.signatures.unread else 1
+        return world.Signatures(action.stable, action.wanted.name, of_stable, of_wanted, at=self.now, tries=tries)
+
+    def heard(self) -> tuple[object, ...]:
+        """The answers that the operator has got so far."""
+        return self.smoke, tuple(self.measured), frozenset(self.tagged), self.resolving, self.signatures
+
     def settle(self) -> Pass:
         """Passes until one changes nothing, as the events of its own writes and answers would cause them."""
         for _ in range(40):
-            heard = (self.smoke, tuple(self.measured), frozenset(self.tagged), self.resolving)
+            heard = self.heard()
             last = self.reconcile()
-            quiet = heard == (self.smoke, tuple(self.measured), frozenset(self.tagged), self.resolving)
+            quiet = heard == self.heard()
             if last.after == last.before and quiet:
                 return last
         raise AssertionError(f"40 passes at one moment do not come to an end: {self.trace[-1].decision}")

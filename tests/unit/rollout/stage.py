@@ -17,6 +17,7 @@ from typing import Any
 import prometheus_client
 from penstock import errors, ports
 from penstock.analysis import measurement
+from penstock.analysis.signature import Column, Scalar, Signature
 from penstock.api.v1alpha1.modeldeployment import Metric, ModelRef, SmokeTestStep
 from penstock.api.v1alpha1.modeldeployment_status import ModelDeployment, Split
 from penstock.rollout import gather, manifests, meters, resolver, revision, shell, world
@@ -24,6 +25,7 @@ from penstock.rollout import gather, manifests, meters, resolver, revision, shel
 Json = dict[str, Any]
 KEY = ports.Key("ml", "fraud")
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+SAME = Signature(inputs=(Column("amount", Scalar("double")),), outputs=(Column("score", Scalar("double")),))
 
 
 class Crash(errors.ClusterUnavailable):
@@ -51,6 +53,8 @@ class Registry:
     def __init__(self) -> None:
         self.aliases = {"champion": 1}
         self.tags: dict[int, dict[str, str]] = {}
+        self.signatures: dict[int, Signature | errors.PenstockError | None] = {}
+        """Of the versions that do not take and give the same as all others."""
         self.problem: errors.PenstockError | None = None
 
     async def resolve(self, registry: ports.RegistryAddress, model: ModelRef) -> ports.ModelVersion:
@@ -60,6 +64,12 @@ class Registry:
         if version is None:
             raise errors.AliasNotFound(f"alias {model.alias} does not exist: set it")
         return ports.ModelVersion(model.name, version)
+
+    async def signature(self, registry: ports.RegistryAddress, version: ports.ModelVersion) -> Signature | None:
+        found = self.problem or self.signatures.get(version.version, SAME)
+        if isinstance(found, errors.PenstockError):
+            raise found
+        return found
 
     async def tag(self, registry: ports.RegistryAddress, version: ports.ModelVersion, tags: Mapping[str, str]) -> None:
         if self.problem is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from penstock import errors, ports
+from penstock.analysis.signature import Column, Scalar, Signature
 from penstock.api.v1alpha1.modeldeployment import ModelDeploymentSpec, ModelRef
 from penstock.rollout import resolver, revision, world
 
@@ -37,6 +38,12 @@ class Registry:
         if self.problem is not None:
             raise self.problem
         return ports.ModelVersion(model.name, self.version)
+
+    async def signature(self, registry: ports.RegistryAddress, version: ports.ModelVersion) -> Signature | None:
+        self.asked.append(registry)
+        if self.problem is not None:
+            raise self.problem
+        return Signature(inputs=(Column(f"{version.name} {version.version}", Scalar("double")),))
 
     async def tag(self, registry: ports.RegistryAddress, version: ports.ModelVersion, tags: Mapping[str, str]) -> None:
         self.asked.append(registry)

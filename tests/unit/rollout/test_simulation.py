@@ -181,6 +181,7 @@ SCENARIOS: dict[str, tuple[histories.Event, ...]] = {
     "a bad one is undone": (histories.Event("metrics", Metrics.BAD),),
     "one that cannot be loaded is rejected": (histories.Event("health", (2, Health.BROKEN)),),
     "one that never gets ready is rejected": (histories.Event("health", (2, Health.STUCK)),),
+    "one whose signature does not fit is rejected": (histories.Event("health", (2, Health.MISFIT)),),
     "one that fails its smoke test is rejected": (histories.Event("health", (2, Health.UNSMOKED)),),
     "one that is aborted stays away": (
         histories.Event("wait", 40),
@@ -328,7 +329,7 @@ def test_kstatus_never_says_both_ready_and_busy_and_never_ready_while_another_ve
     sim = history.play()
     for made in sim.trace:
         said = {known.type: known.status for known in made.after.conditions}
-        assert set(said) == {"Ready", "Reconciling", "Stalled", "Serving", "ModelResolved"}
+        assert set(said) - {"SignatureChecked"} == {"Ready", "Reconciling", "Stalled", "Serving", "ModelResolved"}
         assert [said["Ready"], said["Reconciling"], said["Stalled"]].count("True") <= 1
         wanted, stable = made.seen.wanted, made.after.stable
         if said["Ready"] == "True" and isinstance(wanted, revision.Revision):
@@ -403,6 +404,8 @@ def obey(sim: Simulation, message: str) -> None:
         sim.change(route={"pin": None})
     elif "rollout.paused" in message:
         sim.change(rollout={"paused": False})
+    elif "model.signaturePolicy" in message:
+        sim.change(model={"signature_policy": api.SignaturePolicy.IGNORE})
     elif command is not None:
         sim.annotate(command[1], command[2])
     else:
