@@ -16,7 +16,6 @@ Assumed: given the past, a request differs with a probability (by an expectation
 times. Requests that one client sends again and again are one piece of evidence that looks like many.
 """
 
-import enum
 import hashlib
 import json
 import math
@@ -28,6 +27,7 @@ from penstock.analysis.difference import Tolerance
 from penstock.analysis.sequential import arithmetic, binomial, margin, wording
 from penstock.analysis.sequential.outcome import Decision, Interval, NotWorse, Undecided, Worse
 from penstock.analysis.sizes import Sizes
+from penstock.api.v1alpha1.modeldeployment import Statistic
 
 __all__ = ["Agreement", "Disagreement", "Shadowed", "Sizes", "Statistic", "Tolerance", "Variety", "compare"]
 
@@ -35,14 +35,6 @@ NEAR_NOTHING = 0.01
 PLAIN = 30
 KEPT = 5
 LONGEST = 200
-
-
-class Statistic(enum.StrEnum):
-    """What of the differences is judged; the values are those of the API."""
-
-    SHARE = "Share"
-    MEAN_ABSOLUTE = "MeanAbsolute"
-    MEAN_RELATIVE = "MeanRelative"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +167,22 @@ def compare(
     limit: float,
     confidence: float = 0.95,
     name: str = "answers",
-    statistic: Statistic | str = Statistic.SHARE,
+    statistic: Statistic = Statistic.SHARE,
 ) -> Decision:
     """Whether the candidate's answers differ from stable's by more than `limit`; see the module for what is claimed.
 
     The interval is of the share of requests that differ (0 to 1), or of the mean difference, whose upper bound is
-    unknown. Raises ValueError for a limit, a confidence or a statistic that is none.
+    unknown. Raises ValueError for a limit or a confidence that is none.
     """
     if not (math.isfinite(limit) and limit >= 0):
         raise ValueError(f"the limit is {limit}: choose a finite number that is not negative")
     needed = margin.threshold(confidence)
-    kind = Statistic(statistic)
     if agreement.joined == 0:
         why = f"{name}: nothing to compare yet, no request was answered by both versions{_left_out(agreement)}"
         return Undecided(Interval(), 0, 0, agreement.looks, why)
-    if kind is Statistic.SHARE:
+    if statistic is Statistic.SHARE:
         return _share(agreement, limit, confidence, needed, name)
-    return _mean(agreement, kind, limit, confidence, needed, name)
+    return _mean(agreement, statistic, limit, confidence, needed, name)
 
 
 def _share(agreement: Agreement, limit: float, confidence: float, needed: float, name: str) -> Decision:

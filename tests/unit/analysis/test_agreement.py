@@ -256,7 +256,6 @@ REFUSED = {
     "a negative limit": ({"limit": -0.1}, "the limit is -0.1: choose a finite number that is not negative"),
     "no limit": ({"limit": NAN}, "the limit is nan: choose a finite number that is not negative"),
     "certainty": ({"limit": 0.1, "confidence": 1.0}, "confidence is 1.0: choose at least 0.5"),
-    "another statistic": ({"limit": 0.1, "statistic": "Median"}, "'Median' is not a valid Statistic"),
 }
 
 
