@@ -10,7 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import orjson
 
@@ -24,25 +24,19 @@ TRUTHS_BYTES: Final = 2 * 1024 * 1024
 LONGEST_ID: Final = 256
 # The longest text of an answer whose predictions are kept, and of a truth.
 LONGEST_TEXT: Final = 4096
+_HEAD: Final = b'{"predictions":'
 
-_KEPT: Final = frozenset({Outcome.SUCCESS, Outcome.MODEL_ERROR})
-
-
-class Answered(NamedTuple):
-    """An answer as it went out; without a `body` it was an error, or too long. `at` is in seconds since 1970."""
-
-    request_id: bytes
-    at: float
-    outcome: Outcome
-    body: bytes | None
+# Looked up once: members of an enumeration are found, and hashed, by Python code.
+_SUCCESS: Final = Outcome.SUCCESS
+_MODEL_ERROR: Final = Outcome.MODEL_ERROR
 
 
-class Truth(NamedTuple):
-    """What the answer to a request should have been, in JSON."""
+# Plain tuples: they cost a quarter of a class's instances, and the garbage collector leaves them alone.
+Answered = tuple[bytes, float, Outcome, bytes | None]
+"""Id, seconds since 1970, outcome, and the answer's body; none for an error, or for one that was too long."""
 
-    request_id: bytes
-    at: float
-    truth: bytes
+Truth = tuple[bytes, float, bytes]
+"""Id, seconds since 1970, and what the answer should have been, in JSON."""
 
 
 class Ledger:
@@ -58,7 +52,8 @@ class Ledger:
 
     def keep(self, headers: Iterable[tuple[bytes, bytes]], answer: Answer) -> None:
         """Keep the model's answer, if the request has an id and is among the sampled ones."""
-        if answer.outcome not in _KEPT:
+        outcome = answer.outcome
+        if outcome is not _SUCCESS and outcome is not _MODEL_ERROR:
             return
         request_id = _identifier(headers)
         if not 0 < len(request_id) <= LONGEST_ID:
@@ -67,30 +62,32 @@ class Ledger:
         if zlib.crc32(request_id) >= self._below:
             return
         body: bytes | None = answer.body
-        if answer.outcome is not Outcome.SUCCESS:
-            body = None
-        elif len(answer.body) > LONGEST_TEXT:
+        size = len(answer.body)
+        if outcome is _MODEL_ERROR:
+            body, size = None, 0
+        elif size > LONGEST_TEXT:
             self.oversized += 1
-            body = None
-        entry = Answered(request_id, time.time(), answer.outcome, body)
-        self.answers.append(entry, len(request_id) + len(body or b""))
+            body, size = None, 0
+        self.answers.append((request_id, time.time(), outcome, body), len(request_id) + size)
 
     def learn(self, truths: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep truths: pairs of an id and a JSON text, each within its length."""
         now = time.time()
         for request_id, truth in truths:
-            self.truths.append(Truth(request_id, now, truth), len(request_id) + len(truth))
+            self.truths.append((request_id, now, truth), len(request_id) + len(truth))
 
 
-def answered(number: int, entry: Answered) -> list[Any]:
-    """One answer as the operator gets it."""
-    predictions = orjson.Fragment(b"null" if entry.body is None else predicted(entry.body))
-    return [number, _text(entry.request_id), entry.at, entry.outcome.value, predictions]
+def answered(number: int, entry: Answered) -> bytes:
+    """One answer as the operator gets it, in JSON."""
+    request_id, at, outcome, body = entry
+    predictions = b"null" if body is None else predicted(body)
+    return b'[%d,%b,%a,"%b",%b]' % (number, _text(request_id), at, outcome.encode(), predictions)
 
 
-def learnt(number: int, entry: Truth) -> list[Any]:
-    """One truth as the operator gets it."""
-    return [number, _text(entry.request_id), entry.at, orjson.Fragment(entry.truth)]
+def learnt(number: int, entry: Truth) -> bytes:
+    """One truth as the operator gets it, in JSON."""
+    request_id, at, truth = entry
+    return b"[%d,%b,%a,%b]" % (number, _text(request_id), at, truth)
 
 
 def predicted(body: bytes) -> bytes:
@@ -101,7 +98,10 @@ def predicted(body: bytes) -> bytes:
     """
     try:
         content = orjson.loads(body)
-        return orjson.dumps(content["predictions"] if type(content) is dict and "predictions" in content else None)
+        found = content.get("predictions") if type(content) is dict else None
+        if found is not None and len(content) == 1 and body.startswith(_HEAD) and body.endswith(b"}"):
+            return body[len(_HEAD) : -1]
+        return orjson.dumps(found)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
     try:
@@ -119,8 +119,8 @@ def _identifier(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b""
 
 
-def _text(request_id: bytes) -> str:
+def _text(request_id: bytes) -> bytes:
     try:
-        return request_id.decode()
+        return orjson.dumps(request_id.decode())
     except UnicodeDecodeError:
-        return request_id.decode("latin-1")
+        return orjson.dumps(request_id.decode("latin-1"))

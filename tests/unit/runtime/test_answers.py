@@ -142,7 +142,7 @@ def rows(*predictions: Any) -> pages.Pages:
 
 @pytest.mark.parametrize(
     ("number", "query", "first", "last"),
-    [(32, "", 1, 32), (33, "", 1, 33), (2000, "", 1, 1000), (2000, "?after=1500", 1501, 2000)],
+    [(1, "", 1, 1), (1000, "", 1, 1000), (2000, "", 1, 1000), (2000, "?after=1500", 1501, 2000)],
 )
 async def test_a_page_has_at_most_1000_entries(number: int, query: str, first: int, last: int) -> None:
     application = rows(*range(number))
