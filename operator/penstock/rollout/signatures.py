@@ -60,6 +60,12 @@ def _is_old(pass_: draft.Draft, read: world.Signatures) -> bool:
 
 
 def _ask(pass_: draft.Draft, stable: str, wanted: revision.Revision) -> draft.Draft:
+    """Have them read. A rollout that waits for that already goes on saying so: a question on its way is no news."""
+    status = pass_.status
+    ready = next((known for known in status.conditions if known.type == "Ready"), None)
+    exact = pass_.spec.model.signature_policy is SignaturePolicy.EXACT
+    if exact and pass_.hold is None and ready is not None and ready.reason == "SignatureUnreadable":
+        pass_ = pass_.held(ready.reason, status.message)
     return pass_.act(world.ReadSignatures(stable, wanted))
 
 
@@ -89,13 +95,11 @@ def _missing(pass_: draft.Draft, wanted: revision.Revision, read: world.Signatur
         who = f"version {wanted.version} has no signature"
     else:
         who = f"version {stable}, which is stable, has no signature"
-    cure = "log models with one, for example with mlflow.models.infer_signature"
+    cure = "log models with a signature, for example with mlflow.models.infer_signature"
     if pass_.spec.model.signature_policy is SignaturePolicy.EXACT:
-        message = (
-            f"{who}, so that nothing can be compared: {cure}, or set model.signaturePolicy to Compatible or Ignore"
-        )
+        message = f"{who}, so nothing can be compared: {cure}, or set model.signaturePolicy to Compatible or Ignore"
         return _refuse(pass_, wanted, "SignatureMissing", message), False
-    message = f"{who}, so that version {wanted.version} is rolled out without comparing: {cure}"
+    message = f"{who}, so version {wanted.version} is rolled out uncompared: {cure}"
     return _say(pass_.warn("SignatureMissing", message), "False", "SignatureMissing", message), True
 
 
