@@ -28,6 +28,10 @@ class Kind(enum.StrEnum):
     SLOW = "slow"
     UNLOADABLE = "unloadable"
     CONFUSED = "confused"
+    MISFIT = "misfit"
+    """Wants a text and a country where the others want a number."""
+    ROOMY = "roomy"
+    """Takes a note besides, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,19 @@ def _log(name: str, kind: Kind) -> int:
     """Log a model from its code; MLflow only warns when the code fails at its example, as some of ours do."""
     import mlflow
     import pandas as pd
+    from mlflow.types import ColSpec, Schema
 
-    example = pd.DataFrame({"x": [0.25]})
+    example = pd.DataFrame({"x": ["0.25"], "country": ["AT"]} if kind is Kind.MISFIT else {"x": [0.25]})
+    signature = mlflow.models.infer_signature(example, [0.5])
+    if kind is Kind.ROOMY:
+        note = ColSpec("string", "note", required=False)
+        signature = mlflow.models.ModelSignature(Schema([*signature.inputs, note]), signature.outputs)
     code = kind.value if (MODELS / f"{kind.value}.py").is_file() else Kind.GOOD.value
     signed = kind is not Kind.UNSIGNED
     logged = mlflow.pyfunc.log_model(
         name=kind.value,
         python_model=str(MODELS / f"{code}.py"),
-        signature=mlflow.models.infer_signature(example, [0.5]) if signed else None,
+        signature=signature if signed else None,
         input_example=example if signed and kind is not Kind.UNLOADABLE else None,
         pip_requirements=["mlflow"],
     )
