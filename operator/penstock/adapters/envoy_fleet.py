@@ -69,10 +69,10 @@ class Fleet:
 
     def put(self, routed: Routed) -> bool:
         """Want this; whether that changes anything. Raises Misconfigured, and then changes nothing."""
-        former = self._wanted.split(routed.key)
+        former = self._wanted.body(routed.key)
         if not self._wanted.put(routed):
             return False
-        if former != routed.split:
+        if former is not self._wanted.body(routed.key):
             self._reported[routed.key] = None
         self._doubtful.add(routed.key)
         return True
@@ -157,13 +157,13 @@ class Fleet:
 
     def applied(self, key: Key, now: float) -> Split | None:
         """The wanted split of `key` if all nodes that serve have it, and at least one does; else None."""
-        split = self._wanted.split(key)
-        if split is None or not self._settled(now):
+        body = self._wanted.body(key)
+        if body is None or not self._settled(now):
             return None
         live = [node for node in self._nodes.values() if now - node.seen <= LIVE_SECONDS]
-        if all(node.fresh for node in live) or not all(node.has(key, split) for node in live):
+        if all(node.fresh for node in live) or not all(node.has(key, body) for node in live):
             return None
-        return split
+        return body.split
 
     def changes(self, now: float) -> list[Key]:
         """The keys whose `applied` differs from what the last call saw; to be called after every event."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from penstock.adapters import envoy_domains, envoy_snapshot
-from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Key, Routed
 
 
@@ -101,9 +100,9 @@ class Wanted:
             self.former.pop(name, None)
         self.former.update({name: text for name, text in old.items() if name not in new})
 
-    def split(self, key: Key) -> Split | None:
+    def body(self, key: Key) -> envoy_snapshot.Body | None:
         compiled = self._compiled.get(key)
-        return None if compiled is None else compiled.body.split
+        return None if compiled is None else compiled.body
 
     @property
     def keys(self) -> Collection[Key]:
@@ -195,12 +194,16 @@ class Node:
     clusters: Channel[Clusters] = field(default_factory=Channel[Clusters])
     routes: Channel[Routes] = field(default_factory=Channel[Routes])
 
-    def has(self, key: Key, split: Split) -> bool:
-        """Whether it sends the requests for `key` by `split`, or none, whatever it did with the last answer."""
+    def has(self, key: Key, wanted: envoy_snapshot.Body) -> bool:
+        """Whether it sends the requests for `key` as wanted, or none, whatever it did with the last answer.
+
+        The split alone does not say so: with its revisions not ready yet it is an answer that nobody serves.
+        """
         if self.routes.confirmed is None and not self.fresh:
             return False
         return all(
-            (body := answer.bodies.get(key)) is not None and body.split == split for answer in self.routes.possible
+            (body := answer.bodies.get(key)) is not None and body.routes == wanted.routes
+            for answer in self.routes.possible
         )
 
 

@@ -191,9 +191,7 @@ class Conversation(RuleBasedStateMachine):
 
     def _does(self, routes: envoy_nodes.Routes, wish: Routed) -> bool:
         body = routes.bodies.get(wish.key)
-        if body is None:
-            return False
-        return body.split == wish.split or body.routes == envoy_snapshot.compile_routed(wish, SETTINGS).body.routes
+        return body is not None and body.routes == envoy_snapshot.compile_routed(wish, SETTINGS).body.routes
 
     def teardown(self) -> None:
         """Left alone, everybody arrives at what is wanted, and it is known."""
