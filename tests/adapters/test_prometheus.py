@@ -89,9 +89,12 @@ def rounded(found: measurement.Measurement) -> measurement.Measurement:
 
 
 async def test_the_error_rate_of_a_revision_is_that_of_all_its_pods_and_no_other(source: adapter.Prometheus) -> None:
-    assert rounded(await value(source, ERRORS, subject("mixed"))) == measurement.Value(0.1)
-    assert rounded(await value(source, ERRORS, subject("mixed", "other"), samples=10)) == measurement.Value(1.0)
-    assert rounded(await value(source, ERRORS, subject("stable1"))) == measurement.Value(0.0)
+    found = [await value(source, ERRORS, subject(*whom), samples=10) for whom in (("mixed", "other"), ("stable1",))]
+    assert [one.value for one in found] == [1.0, 0.0]
+    mixed = await value(source, ERRORS, subject("mixed"))
+    assert mixed.value == pytest.approx(0.1, abs=0.02)  # of whole answers, though increase() makes fractions of them
+    assert mixed.samples is not None
+    assert (mixed.value * mixed.samples).is_integer()
 
 
 async def test_samples_are_the_requests_in_the_window(source: adapter.Prometheus) -> None:
@@ -159,7 +162,8 @@ async def test_sixty_rollouts_are_one_question(server: PrometheusServer) -> None
         before = wire.requests
         found = await asyncio.gather(*(source.measure(ERRORS, subject(f"r{n}", "fleet"), 5) for n in range(60)))
         source.close()
-        assert ({rounded(one) for one in found}, wire.requests - before) == ({measurement.Value(0.1)}, 1)
+        shares = [one.value for one in found if isinstance(one, measurement.Value)]
+        assert (shares, wire.requests - before) == ([pytest.approx(0.1, abs=0.04)] * 60, 1)
 
 
 OWN = {

@@ -1,5 +1,7 @@
 """The watch at 100 %, and the way back that is no faster than stable's pods can carry."""
 
+from typing import Any
+
 import pytest
 from penstock import ports
 from penstock.analysis import measurement
@@ -38,7 +40,7 @@ FULL = to(100)
 NOTE = "watching version 2 at 100 % until 12:01:30 UTC"
 
 
-def watching(since: float | None = 30, **changes: object) -> told.ModelDeploymentStatus:
+def watching(since: float | None = 30, **changes: Any) -> told.ModelDeploymentStatus:
     """Version 2 takes all traffic, and is watched for 120 s."""
     step = told.StepStatus(
         index=1, kind=plan.WATCH, plan=plan.fingerprint([CANARY]), started_at=None if since is None else ago(since)
@@ -46,7 +48,7 @@ def watching(since: float | None = 30, **changes: object) -> told.ModelDeploymen
     return rolling(step, **{"split": FULL, "message": NOTE, **changes})
 
 
-def promoted(why: str) -> dict[str, object]:
+def promoted(why: str) -> dict[str, Any]:
     ended = entry(Outcome.PROMOTED, "Promoted", why)
     return {
         "changes": {
@@ -118,7 +120,7 @@ WATCHED = {
         seen(applied=FULL),
         WATCH,
         changes={
-            **promoted("")["changes"],  # type: ignore[dict-item]
+            **promoted("")["changes"],
             "history": [entry(Outcome.FAST_PROMOTED, "FastPromoted", "promoted by a person past the remaining steps")],
         },
         actions=(
