@@ -1,9 +1,9 @@
 """What the ring of answers costs: the same server with it, without it, and with somebody who asks for it every second.
 
 The three are measured by turns, in another order each round, and the ratio is the median of the rounds' own ratios: a
-busy machine slows all alike. Every request has an id of its own and the headers that Envoy adds. Server and client are
-pinned to different cores where there are two. Run it as `python -m benchmarks.runtime_ring`; writes
-benchmarks/results/runtime_ring.json.
+busy machine slows all alike. The server's CPU time for a request hardly depends on what else the machine does. Every
+request has an id of its own and the headers that Envoy adds. Server and client are pinned to different cores where
+there are two. Run it as `python -m benchmarks.runtime_ring`; writes benchmarks/results/runtime_ring.json.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from benchmarks import runtime_client
 
 HERE = Path(__file__).parent
 SERVERS = ("off", "on", "on, asked")
-FIGURES = ("throughput", "p50", "p99", "client_cpu")
+FIGURES = ("throughput", "p50", "p99", "client_cpu", "server_cpu")
 HEADERS = (
     "accept: */*\r\nuser-agent: benchmark/1\r\ncontent-type: application/json\r\nx-forwarded-proto: http\r\n"
     "x-request-id: %032x\r\nx-penstock-role: stable\r\nx-envoy-expected-rq-timeout-ms: 60000\r\n"
@@ -81,15 +82,59 @@ async def measure(port: int, body: bytes, connections: int, seconds: float) -> d
     }
 
 
-def load(port: int, body: Path, connections: int, seconds: float) -> dict[str, Any]:
+def load(server: "Server", body: Path, connections: int, seconds: float) -> dict[str, Any]:
+    """One run of the client, and the server's CPU time for each request of it."""
     from benchmarks import runtime_vs_mlflow  # not in the client: it imports MLflow
 
-    command = [sys.executable, "-m", "benchmarks.runtime_ring", "--client", str(port), str(body), str(connections)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.runtime_ring",
+        "--client",
+        str(server.port),
+        str(body),
+        str(connections),
+    ]
     command = runtime_vs_mlflow.pinned([*command, "--seconds", str(seconds)], 1)
+    before = server.cpu()
     result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     if result["errors"]:
         raise SystemExit(f"{result['errors']} requests failed, the first: {result['error']}")
-    return result
+    return {**result, "server_cpu": (server.cpu() - before) / result["requests"]}
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def cpu(self) -> float:
+        """Seconds of CPU time so far, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def serving(scratch: Path, name: str, answers_port: int) -> Iterator[Server]:
+    from benchmarks import runtime_vs_mlflow
+
+    port, log = runtime_vs_mlflow.free_port(), scratch / f"{name}.log"
+    environment = {
+        "PENSTOCK_MODEL_DIR": str(scratch / "model"),
+        "PENSTOCK_DRAIN_SECONDS": "0",
+        "PENSTOCK_TERMINATION_LOG": str(scratch / "termination"),
+        "PENSTOCK_PORT": str(port),
+        "PENSTOCK_ANSWERS_PORT": str(answers_port),
+    }
+    command = runtime_vs_mlflow.pinned([str(runtime_vs_mlflow.BIN / "penstock-serve"), "serve"], 0)
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        runtime_vs_mlflow.wait(port, process, log)
+        yield Server(port, process)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 class Asker:
@@ -139,31 +184,20 @@ def compare(scratch: Path, numbers: list[int], rounds: int, seconds: float) -> t
     model, body = scratch / "model", scratch / "body.json"
     runtime_vs_mlflow.make_model(model)
     body.write_bytes((model / "serving_input_example.json").read_bytes())
-    ports = {name: runtime_vs_mlflow.free_port() for name in SERVERS}
     answers = {name: 0 if name == "off" else runtime_vs_mlflow.free_port() for name in SERVERS}
     asker = Asker(answers["on, asked"])
     runs: dict[str, dict[int, list[dict[str, Any]]]] = {name: {n: [] for n in numbers} for name in SERVERS}
     with contextlib.ExitStack() as started:
-        for name in SERVERS:
-            environment = {
-                "PENSTOCK_MODEL_DIR": str(model),
-                "PENSTOCK_DRAIN_SECONDS": "0",
-                "PENSTOCK_TERMINATION_LOG": str(scratch / "termination"),
-                "PENSTOCK_PORT": str(ports[name]),
-                "PENSTOCK_ANSWERS_PORT": str(answers[name]),
-            }
-            command = [str(runtime_vs_mlflow.BIN / "penstock-serve"), "serve"]
-            log = scratch / f"{name}.log"
-            started.enter_context(runtime_vs_mlflow.serving(command, ports[name], environment, log))
-        for port in ports.values():
-            load(port, body, 8, 1.0)  # warm up
+        servers = {name: started.enter_context(serving(scratch, name, answers[name])) for name in SERVERS}
+        for server in servers.values():
+            load(server, body, 8, 1.0)  # warm up
         for turn in range(rounds):
             order = SERVERS[turn % 3 :] + SERVERS[: turn % 3]
             for connections in numbers:
                 for name in order:
                     asking = asker.asking() if name == "on, asked" else contextlib.nullcontext()
                     with asking:
-                        runs[name][connections].append(load(ports[name], body, connections, seconds))
+                        runs[name][connections].append(load(servers[name], body, connections, seconds))
     asked = {
         "answers": asker.answers,
         "lost": asker.lost,
@@ -178,20 +212,28 @@ def summary(runs: dict[str, dict[int, list[dict[str, Any]]]], name: str, connect
     own, off = runs[name][connections], runs["off"][connections]
     return {
         **{figure: statistics.median(run[figure] for run in own) for figure in FIGURES},
-        "ratios": [run["throughput"] / other["throughput"] for run, other in zip(own, off, strict=True)],
+        **{
+            f"{figure}_ratios": [run[figure] / other[figure] for run, other in zip(own, off, strict=True)]
+            for figure in ("throughput", "server_cpu")
+        },
     }
 
 
 def show(results: dict[str, Any]) -> None:
-    print("| connections | ring | requests/s | p50 ms | p99 ms | ratio | ratios of the rounds |")
-    print("|---:|---|---:|---:|---:|---:|---|")
+    print(
+        "| connections | ring | requests/s | p50 ms | p99 ms | server CPU µs a request | requests/s ratio | CPU ratio |"
+    )
+    print("|---:|---|---:|---:|---:|---:|---|---|")
     for connections in results["off"]:
         for name in SERVERS:
             row = results[name][connections]
+            ratios = [
+                f"{statistics.median(found):.3f} ({min(found):.2f} to {max(found):.2f})"
+                for found in (row["throughput_ratios"], row["server_cpu_ratios"])
+            ]
             print(
                 f"| {connections} | {name} | {row['throughput']:.0f} | {row['p50'] * 1000:.2f} "
-                f"| {row['p99'] * 1000:.2f} | {statistics.median(row['ratios']):.3f} "
-                f"| {min(row['ratios']):.2f} to {max(row['ratios']):.2f} |"
+                f"| {row['p99'] * 1000:.2f} | {row['server_cpu'] * 1e6:.0f} | {' | '.join(ratios)} |"
             )
 
 
