@@ -5,7 +5,7 @@ others are counted as duplicates.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,13 +20,23 @@ from penstock.api.v1alpha1.modeldeployment import Scorer
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What was read at one time; `now` is the reader's clock."""
+    """What was read at one time, or a part of it that does not count as a look; `now` is the reader's clock."""
 
     now: float
     candidate: Sequence[Entry] = ()
     stable: Sequence[Entry] = ()
     truths: Sequence[Entry] = ()
     lost: int = 0
+    looks: int = 1
+
+    def parts(self, size: int) -> Iterator["Arrivals"]:
+        """The same in parts of at most `size` entries of each; the last one is the look."""
+        longest = max(len(self.candidate), len(self.stable), len(self.truths))
+        for start in range(0, longest - size, size):
+            part = slice(start, start + size)
+            yield Arrivals(self.now, self.candidate[part], self.stable[part], self.truths[part], looks=0)
+        rest = slice(max(longest - 1, 0) // size * size, None)
+        yield Arrivals(self.now, self.candidate[rest], self.stable[rest], self.truths[rest], self.lost, self.looks)
 
 
 class Join(Protocol):
@@ -38,7 +48,7 @@ class Join(Protocol):
         ...
 
     def take(self, arrivals: Arrivals) -> None:
-        """One more look."""
+        """Take in what arrived."""
         ...
 
     def measured(self) -> measurement.Measurement:
@@ -98,6 +108,7 @@ class Disagreements:
             oversized=oversized,
             duplicates=duplicates,
             lost=arrivals.lost,
+            looks=arrivals.looks,
         )
 
     def measured(self) -> measurement.Measurement:
@@ -146,7 +157,12 @@ class Drift:
                 if entry.value is not None and entry.value != []:
                     found.append(prediction.row_of(entry.value, entry.request))
         self._seen = self._seen.observed(
-            *rows, failed=failed, oversized=oversized, duplicates=duplicates, lost=arrivals.lost
+            *rows,
+            failed=failed,
+            oversized=oversized,
+            duplicates=duplicates,
+            lost=arrivals.lost,
+            looks=arrivals.looks,
         )
 
     def measured(self) -> measurement.Measurement:
@@ -211,6 +227,7 @@ class Performance:
             oversized=oversized,
             duplicates=duplicates,
             lost=arrivals.lost,
+            looks=arrivals.looks,
         )
         self._late = self._unknown = 0
 
@@ -227,6 +244,7 @@ class Performance:
                 if answer is None or answer.settled:
                     continue
                 answers.settle(request)
+                self._truths.settle(request, keep_text=True)  # the other version may answer yet
                 failed += answer.failed
                 oversized += answer.text is None and not answer.failed
                 if answer.text is not None:

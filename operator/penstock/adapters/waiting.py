@@ -50,10 +50,10 @@ class Waiting:
         self.size += _size(request, kept)
         return list(self._leave(self._room.entries, self._room.size))
 
-    def settle(self, request: str) -> None:
-        """Remember the id, and that nothing more is to be done."""
+    def settle(self, request: str, *, keep_text: bool = False) -> None:
+        """Remember the id, and that it is dealt with."""
         kept = self._kept[request]
-        settled = Kept(None, kept.failed, kept.since, settled=True)
+        settled = Kept(kept.text if keep_text else None, kept.failed, kept.since, settled=True)
         self.size += _size(request, settled) - _size(request, kept)
         self._kept[request] = settled
 

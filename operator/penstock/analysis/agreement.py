@@ -125,8 +125,9 @@ class Agreement:
         oversized: int = 0,
         duplicates: int = 0,
         lost: int = 0,
+        looks: int = 1,
     ) -> "Agreement":
-        """With one more look."""
+        """With more answers, by default in one more look."""
         found: list[differences.Difference] = []
         worst, varieties = list(self.worst), [self.stable_variety, self.candidate_variety]
         candidate_failed = stable_failed = 0
@@ -158,7 +159,7 @@ class Agreement:
             worst=tuple(worst),
             stable_variety=varieties[0],
             candidate_variety=varieties[1],
-            looks=self.looks + 1,
+            looks=self.looks + looks,
         )
 
 

@@ -119,8 +119,12 @@ class Distributions:
         oversized: int = 0,
         duplicates: int = 0,
         lost: int = 0,
+        looks: int = 1,
     ) -> "Distributions":
-        """With rows of more requests, and what there was besides: failed, too large, answered again, not read."""
+        """With rows of more requests, and what there was besides: failed, too large, answered again, not read.
+
+        `looks` counts questions; those at which the tests look are counted by themselves.
+        """
         mine, its = [prediction.reading(row) for row in candidate], [prediction.reading(row) for row in stable]
         sameness = self.sameness.plus(mine, its)
         after = replace(
@@ -133,7 +137,7 @@ class Distributions:
             oversized=self.oversized + oversized,
             duplicates=self.duplicates + duplicates,
             lost=self.lost + lost,
-            looks=self.looks + 1,
+            looks=self.looks + looks,
         )
         return after.counted(mine, its) if self.decided else after.waited(mine, its)
 

@@ -56,8 +56,9 @@ class Scores:
         oversized: int = 0,
         duplicates: int = 0,
         lost: int = 0,
+        looks: int = 1,
     ) -> "Scores":
-        """With one more look."""
+        """With more answers, by default in one more look."""
         mine, odd = _moments(self.scorer, candidate)
         its, more = _moments(self.scorer, stable)
         return replace(
@@ -71,7 +72,7 @@ class Scores:
             oversized=self.oversized + oversized,
             duplicates=self.duplicates + duplicates,
             lost=self.lost + lost,
-            looks=self.looks + 1,
+            looks=self.looks + looks,
         )
 
 
