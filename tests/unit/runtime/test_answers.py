@@ -152,22 +152,19 @@ async def test_a_page_has_at_most_1000_entries(number: int, query: str, first: i
 
 
 async def test_the_largest_page_does_not_hold_the_loop() -> None:
-    application = rows(*[[float("nan")] * 800] * 1000)
-    longest, last, done = 0.0, time.perf_counter(), False
+    application, turns = rows(*[[float("nan")] * 800] * 1000), 0
 
-    async def watch() -> None:
-        nonlocal longest, last
-        while not done:
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
             await asyncio.sleep(0)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
 
-    watching = asyncio.create_task(watch())
-    started = time.perf_counter()
+    turning = asyncio.create_task(turn())
     page = await serving.call(application, "GET", "/answers")
-    took, done = time.perf_counter() - started, True
-    await watching
+    turning.cancel()
     assert [row[4] for row in page.json["answers"]] == [[None] * 800] * 1000
-    assert longest < took / 2
+    assert turns > 20
 
 
 async def test_few_pages_are_under_way_at_once() -> None:
