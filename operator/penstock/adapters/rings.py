@@ -91,6 +91,8 @@ class Rings:
             slot = self._slots[base] = asyncio.Semaphore(self._limits.at_once)
         pages: list[_Page] = []
         problem = None
+        if self._session.closed:
+            return Reading((), position, problem="the operator is stopping")
         try:
             async with asyncio.timeout(self._limits.seconds), slot:
                 await self._pages(base, name, position, pages)
@@ -98,6 +100,10 @@ class Rings:
             problem = f"no answer within {self._limits.seconds:g} s"
         except _Unreadable as error:
             problem = str(error)
+        except aiohttp.ClientResponseError:
+            problem = "it does not speak HTTP"
+        except aiohttp.ClientPayloadError:
+            problem = "its answer ended too early"
         except (aiohttp.ClientError, OSError) as error:
             problem = transport.explain(error)
         return _reading(name, pages, position, problem)

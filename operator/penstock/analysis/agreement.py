@@ -306,7 +306,7 @@ def _left_out(agreement: Agreement) -> str:
         (agreement.unjoined_candidate, "of the candidate's answers have no counterpart"),
         (agreement.stable_failed, "requests were failed by stable only"),
         (agreement.oversized, "answers were too large to be kept"),
-        (agreement.lost, "answers were overwritten before they were read: read more often"),
+        (agreement.lost, "answers were overwritten before they were read: lower intervalSeconds"),
     ]
     return "".join(f"; {count:,} {what}" for count, what in said if count)
 

@@ -219,7 +219,7 @@ def compare(seen: Distributions, limit: float, confidence: float = 0.95, name: s
     sizes = seen.candidate_total, seen.stable_total
     why = f"{name}: {found}"
     if seen.lost:
-        why += f"; {seen.lost:,} answers were overwritten before they were read: read more often"
+        why += f"; {seen.lost:,} answers were overwritten before they were read: lower intervalSeconds"
     return verdict(Interval(), *sizes, seen.looks, why)
 
 

@@ -376,6 +376,35 @@ async def test_garbage_answers(bench: Bench, instead: Any, why: str) -> None:
     )
 
 
+PEERS = {
+    "speaks something else": (b"220 mail ready\r\n", "it does not speak HTTP"),
+    "hangs up": (b"", "it closed the connection"),
+    "hangs up in the middle": (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "its answer ended too early"),
+    "says how long it is, wrongly": (b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n{}", "it does not speak HTTP"),
+}
+
+
+@pytest.mark.parametrize(("said", "why"), PEERS.values(), ids=PEERS.keys())
+async def test_a_peer_that_is_no_pod(bench: Bench, said: bytes, why: str) -> None:
+    async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        writer.close()
+
+    address = bench.new[0].address
+    await bench.new[0].stop()
+    async with await asyncio.start_server(handle, address, bench.pods.port):
+        found = await bench.measure()
+    assert isinstance(found, measurement.Unavailable)
+    assert found.message == f"the pod of revision new cannot be asked for its answers: {why}"
+
+
+async def test_a_session_that_was_closed(bench: Bench) -> None:
+    await bench.session.close()
+    assert await bench.measure() == measurement.Unavailable(
+        "the pod of revision new cannot be asked for its answers: the operator is stopping"
+    )
+
+
 async def test_a_ring_that_goes_backwards(bench: Bench) -> None:
     both(bench, "a", [1], [1])
     both(bench, "b", [1], [1])

@@ -155,7 +155,7 @@ SHARES: dict[str, tuple[Agreement, float, type, str]] = {
         after(1, ("a", "a", 1)).observed([], lost=1200),
         0.05,
         Undecided,
-        "answers: 0 of 1 shadowed answers differ (0.0 %): between 0 % and 96 % at 95 % after 2 looks: not decided yet; 1,200 answers were overwritten before they were read: read more often",
+        "answers: 0 of 1 shadowed answers differ (0.0 %): between 0 % and 96 % at 95 % after 2 looks: not decided yet; 1,200 answers were overwritten before they were read: lower intervalSeconds",
     ),
 }
 

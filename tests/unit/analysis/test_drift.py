@@ -245,7 +245,7 @@ SAID: dict[str, tuple[Distributions, float, type, str]] = {
         Distributions().observed(["a"], ["a"], lost=3000),
         0.1,
         Undecided,
-        "predictions: 1 of the candidate's and 1 of stable's, 50 of the candidate's and 100 of stable's are needed: not decided yet; 3,000 answers were overwritten before they were read: read more often",
+        "predictions: 1 of the candidate's and 1 of stable's, 50 of the candidate's and 100 of stable's are needed: not decided yet; 3,000 answers were overwritten before they were read: lower intervalSeconds",
     ),
 }
 
