@@ -1,0 +1,1 @@
+"""What people run at their own desk: `penstock simulate`. It talks to no cluster."""
