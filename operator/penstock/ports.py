@@ -75,7 +75,7 @@ class ModelRegistry(Protocol):
 class Subject:
     """Whom a metric speaks of, and since when the two can be compared.
 
-    Where stable gets no requests, its own of `stable_shift_seconds` ago are the reference.
+    Where stable gets no requests since then, what it did before is the reference: the latest first.
     """
 
     namespace: str
@@ -83,7 +83,7 @@ class Subject:
     candidate: str
     stable: str | None
     since: datetime.datetime | None = None
-    stable_shift_seconds: int = 0
+    stable_is_past: bool = False
 
 
 class MetricSource(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import logging
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,17 @@ import prometheus_client
 from aiohttp import web
 
 from penstock import ports, settings
-from penstock.adapters import envoy_discovery, envoy_metrics, envoy_snapshot, mlflow_registry, prometheus, smoke
+from penstock.adapters import (
+    answers,
+    envoy_discovery,
+    envoy_metrics,
+    envoy_snapshot,
+    mlflow_registry,
+    prometheus,
+    smoke,
+)
+from penstock.analysis import measurement
+from penstock.api.v1alpha1 import modeldeployment
 from penstock.kube import cache, client, events, resources, watch, workqueue
 from penstock.rollout import gather, manifests, meters, resolver, revision, shell, world
 
@@ -67,6 +78,20 @@ class ClusterWriter:
 
     async def write_status(self, body: Json, status: Json) -> Json:
         return await self._cluster.replace_status({**body, "status": status})
+
+
+class MetricSources:
+    """`ports.MetricSource` over Prometheus and the answers that the pods have kept, by the type of the metric."""
+
+    def __init__(self, store: prometheus.Prometheus, kept: answers.Answers) -> None:
+        self._store = store
+        self._kept = kept
+
+    async def measure(
+        self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
+    ) -> measurement.Measurement:
+        source: ports.MetricSource = self._kept if metric.type in answers.TYPES else self._store
+        return await source.measure(metric, subject, window_seconds)
 
 
 class EventRecorder:
@@ -153,7 +178,7 @@ class _Operator:
                 ),
                 queue=self.queue,
                 resolver=resolver.Resolver(self.mlflow, cluster.read_secret, defaults, self.queue.add),
-                metrics=self.prometheus,
+                metrics=MetricSources(self.prometheus, answers.Answers(session, self._pods_of)),
                 data_plane=self.envoy,
                 smoke=smoke.Smoke(session),
                 address=manifests.DataPlaneAddress(
@@ -180,6 +205,11 @@ class _Operator:
         """End the threads of the synchronous libraries."""
         self.mlflow.close()
         self.prometheus.close()
+
+    def _pods_of(self, namespace: str, deployment: str, revision_name: str) -> Sequence[ports.Endpoint]:
+        """The running pods of a revision, ready or not: what one has answered is kept until it ends."""
+        pods = self.store.children(resources.POD, ports.Key(namespace, deployment))
+        return gather.running(pods, revision_name)
 
     async def _reconcile(self, key: ports.Key) -> None:
         await self.controller.reconcile(key)

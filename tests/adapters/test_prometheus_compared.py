@@ -141,19 +141,17 @@ async def test_a_mean_of_own_counters(source: adapter.Prometheus, since: datetim
     assert found.spread == mean.SubGaussian(2.5)
 
 
-async def test_stable_of_a_while_ago_is_the_reference_of_a_watch(
+async def test_what_stable_did_before_is_the_reference_of_a_watch(
     source: adapter.Prometheus, since: datetime.datetime
 ) -> None:
-    """What stable counted before the step began, as if it had been since then."""
+    """The watch begins now, and what was counted before is held against what it will count."""
     await evidence(source, ERRORS, subject(since))
-    later = since + datetime.timedelta(seconds=3)
-    found = await evidence(source, ERRORS, subject(later, stable_shift_seconds=3))
-    assert isinstance(found, counts.State)
-    assert found.total().stable.total > 0
-    nothing = await source.measure(ERRORS, subject(later, stable_shift_seconds=86_400), 60)
-    assert isinstance(nothing, measurement.Compared)
-    assert isinstance(nothing.evidence, counts.State)
-    assert nothing.evidence.total().stable.total == 0
+    now = datetime.datetime.now(datetime.UTC)
+    for metric in (ERRORS, RATIO):
+        found = await evidence(source, metric, subject(now, stable_is_past=True))
+        assert isinstance(found, counts.State)
+        assert found.total().candidate.errors > 0
+        assert found.total().stable.total > 0
 
 
 async def test_a_limit_is_measured_beside_the_comparison(source: adapter.Prometheus, since: datetime.datetime) -> None:

@@ -28,6 +28,8 @@ class Kind(enum.StrEnum):
     SLOW = "slow"
     UNLOADABLE = "unloadable"
     CONFUSED = "confused"
+    LYING = "lying"
+    STUCK = "stuck"
     MISFIT = "misfit"
     """Wants a text and a country where the others want a number."""
     ROOMY = "roomy"

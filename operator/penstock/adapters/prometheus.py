@@ -51,10 +51,26 @@ class _Refusal:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the versions that are compared, and how much earlier it is looked at."""
+    """One of the versions that are compared, over a time in steps of so many seconds.
+
+    `is_past` says that its readings are of the time before, to be read backwards.
+    """
 
     revision: str
-    shift_seconds: int = 0
+    since: datetime.datetime
+    steps: int
+    step: int
+    is_past: bool = False
+
+    @property
+    def span(self) -> tuple[datetime.datetime, datetime.datetime]:
+        """From when to when it is read."""
+        length = datetime.timedelta(seconds=self.steps * self.step)
+        return (self.since - length, self.since) if self.is_past else (self.since, self.since + length)
+
+    def in_order(self, risen: increments.Rises) -> increments.Rises:
+        """As comparisons want it: the time of the step, or what came before it backwards."""
+        return increments.backwards(risen, self.since.timestamp(), self.step) if self.is_past else risen
 
 
 class Prometheus:
@@ -119,32 +135,33 @@ class Prometheus:
         self, metric: modeldeployment.Metric, subject: ports.Subject, since: datetime.datetime
     ) -> measurement.Evidence:
         """All of both versions since then. Raises MetricsUnavailable, QueryInvalid; ValueError for unfit counters."""
-        sides = _Side(subject.candidate), _Side(subject.stable or "", subject.stable_shift_seconds)
+        since = since.replace(microsecond=0)  # the client library asks for whole seconds
         elapsed = max(0.0, self._now() - since.timestamp())
+        step = increments.step_seconds(elapsed)
+        span = since, int(elapsed / step), step
+        sides = _Side(subject.candidate, *span), _Side(subject.stable or "", *span, is_past=subject.stable_is_past)
         match metric.type:
             case MetricType.ERROR_RATE:
-                return increments.error_counts(*[await self._outcomes(subject, side, since, elapsed) for side in sides])
+                return increments.error_counts(*[await self._outcomes(subject, side) for side in sides])
             case MetricType.LATENCY:
-                return increments.durations(*[await self._buckets(subject, side, since, elapsed) for side in sides])
+                return increments.durations(*[await self._buckets(subject, side) for side in sides])
             case _:
-                mine, its = [await self._series(metric, subject, side, since, elapsed) for side in sides]
+                mine, its = [await self._series(metric, subject, side) for side in sides]
                 if metric.range is not None:
                     return increments.means(mine, its, metric.range.low, metric.range.high)
                 return increments.ratio(mine, its)
 
-    async def _outcomes(
-        self, subject: ports.Subject, side: "_Side", since: datetime.datetime, elapsed: float
-    ) -> increments.Outcomes:
+    async def _outcomes(self, subject: ports.Subject, side: "_Side") -> increments.Outcomes:
         query = promql.answers_of_pods(subject, side.revision)
-        pods = promql.by_label(await self._query_range(query, side, since, elapsed), "outcome")
-        by_outcome = {outcome: increments.added(map(increments.rises, found)) for outcome, found in pods.items()}
+        pods = promql.by_label(await self._query_range(query, side), "outcome")
+        by_outcome = {
+            outcome: side.in_order(increments.added(map(increments.rises, found))) for outcome, found in pods.items()
+        }
         return increments.Outcomes(by_outcome.get("model_error", {}), by_outcome.get("success", {}))
 
-    async def _buckets(
-        self, subject: ports.Subject, side: "_Side", since: datetime.datetime, elapsed: float
-    ) -> dict[float, increments.Rises]:
+    async def _buckets(self, subject: ports.Subject, side: "_Side") -> dict[float, increments.Rises]:
         query = promql.durations_of_pods(subject, side.revision)
-        pods = promql.by_label(await self._query_range(query, side, since, elapsed), "le")
+        pods = promql.by_label(await self._query_range(query, side), "le")
         return {float(bound): increments.added(map(increments.rises, found)) for bound, found in pods.items()}
 
     async def _series(
@@ -152,8 +169,6 @@ class Prometheus:
         metric: modeldeployment.Metric,
         subject: ports.Subject,
         side: "_Side",
-        since: datetime.datetime,
-        elapsed: float,
     ) -> increments.Series:
         found = []
         for name, query in (("query", metric.query or ""), ("totalQuery", metric.total_query or "")):
@@ -161,8 +176,8 @@ class Prometheus:
                 raise errors.QueryInvalid(
                     f"{name} of metric {metric.name!r} does not say which version it asks for: write {{{{revision}}}}"
                 )
-            text = promql.filled(metric, subject, int(elapsed) or 1, query, side.revision)
-            matrix = promql.by_label(await self._query_range(text, side, since, elapsed), "")
+            text = promql.filled(metric, subject, side.steps * side.step or 1, query, side.revision)
+            matrix = promql.by_label(await self._query_range(text, side), "")
             series = [readings for many in matrix.values() for readings in many]
             if len(series) > 1:
                 raise ValueError(
@@ -170,7 +185,8 @@ class Prometheus:
                     "narrow it"
                 )
             found.append(series[0] if series else [])
-        return increments.Series(*found)
+        series_of_both = increments.Series(*found)
+        return increments.read_backwards(series_of_both, side.since.timestamp()) if side.is_past else series_of_both
 
     async def _measure_built_in(
         self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int
@@ -245,17 +261,12 @@ class Prometheus:
         params = {"timeout": f"{self._limits.read_seconds:g}s"}
         return await self._ask(lambda: self._client.custom_query(query, params=params))
 
-    async def _query_range(self, query: str, side: "_Side", since: datetime.datetime, elapsed: float) -> list[Any]:
-        """The readings since then (of a side that is shifted, from as much earlier, as if they were of now).
-
-        Raises MetricsUnavailable and QueryInvalid.
-        """
-        step = increments.step_seconds(elapsed)
-        start = since - datetime.timedelta(seconds=side.shift_seconds)
-        end = start + datetime.timedelta(seconds=int(elapsed / step) * step)
+    async def _query_range(self, query: str, side: "_Side") -> list[Any]:
+        """The readings of a side. Raises MetricsUnavailable and QueryInvalid."""
         params = {"timeout": f"{self._limits.read_seconds:g}s"}
-        matrix = await self._ask(lambda: self._client.custom_query_range(query, start, end, str(step), params=params))
-        return matrix if not side.shift_seconds else [_shifted(series, side.shift_seconds) for series in matrix]
+        return await self._ask(
+            lambda: self._client.custom_query_range(query, *side.span, str(side.step), params=params)
+        )
 
     async def _ask(self, call: Callable[[], Any]) -> list[Any]:
         """What the client library answers. Raises MetricsUnavailable and QueryInvalid."""
@@ -280,15 +291,6 @@ class Prometheus:
 
     def _unavailable(self, why: str) -> errors.MetricsUnavailable:
         return errors.MetricsUnavailable(f"Prometheus at {self._address} cannot be asked: {why}")
-
-
-def _shifted(series: Any, seconds: int) -> dict[str, Any]:
-    try:
-        return {**series, "values": [[float(moment) + seconds, value] for moment, value in series["values"]]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise errors.MetricsUnavailable(
-            "Prometheus' answer is not a matrix: check that its address leads to its API"
-        ) from error
 
 
 _NOT_PROMETHEUS = "its answer is not one of Prometheus': check that the address leads to its API, path prefix included"

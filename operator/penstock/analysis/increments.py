@@ -40,6 +40,11 @@ def rises(readings: Sequence[Reading]) -> dict[float, float]:
     }
 
 
+def backwards(risen: Rises, since: float, step: float) -> dict[float, float]:
+    """What rose before `since` as if it had been after it: the interval that ended there comes first."""
+    return {2 * since - moment + step: value for moment, value in risen.items()}
+
+
 def added(many: Iterable[Rises]) -> dict[float, float]:
     """The rises of several pods as one."""
     total: dict[float, float] = collections.defaultdict(float)
@@ -116,6 +121,15 @@ class Series:
 
     part: Sequence[Reading]
     whole: Sequence[Reading]
+
+
+def read_backwards(series: Series, since: float) -> Series:
+    """What two sums did before `since` as if it had been after it, the latest first."""
+    part, whole = (
+        [(2 * since - moment, readings[-1][1] - value) for moment, value in reversed(readings)]
+        for readings in (series.part, series.whole)
+    )
+    return Series(part, whole)
 
 
 def _paired(series: Series, *, may_fall: bool = False) -> dict[float, tuple[float, float]]:

@@ -69,6 +69,17 @@ def ready_endpoints(slices: Iterable[Json]) -> dict[str, tuple[ports.Endpoint, .
     return {name: tuple(sorted(endpoints)) for name, endpoints in found.items() if name}
 
 
+def running(pods: Iterable[Json], revision_name: str) -> tuple[ports.Endpoint, ...]:
+    """Where the running pods of a revision keep their answers; those that are going are among them."""
+    return tuple(
+        ports.Endpoint(pod["status"]["podIP"], manifests.ANSWERS_PORT)
+        for pod in pods
+        if _revision(pod) == revision_name
+        and pod.get("status", {}).get("phase") == "Running"
+        and pod["status"].get("podIP")
+    )
+
+
 def scrape_targets(pods: Iterable[Json]) -> list[dict[str, Any]]:
     """Every running model pod, in the form of Prometheus's HTTP service discovery.
 

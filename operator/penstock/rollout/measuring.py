@@ -103,7 +103,7 @@ def ask(pass_: draft.Draft, metrics: Sequence[modeldeployment.Metric]) -> draft.
         candidate=pass_.candidate.name,
         stable=pass_.stable_name,
         since=current.started_at,
-        stable_shift_seconds=pass_.spec.rollout.watch_seconds if stops.is_watched(pass_) else 0,
+        stable_is_past=stops.is_watched(pass_),
     )
     interval = pass_.spec.rollout.analysis.interval_seconds
     for metric in metrics:

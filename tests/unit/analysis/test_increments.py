@@ -133,3 +133,17 @@ def test_a_mean_outside_of_its_range_is_told() -> None:
 @pytest.mark.parametrize(("elapsed", "step"), [(0, 1), (1, 1), (512, 1), (513, 2), (1024, 2), (1025, 4), (86400, 256)])
 def test_a_longer_time_is_read_at_longer_steps(elapsed: float, step: int) -> None:
     assert increments.step_seconds(elapsed) == step
+
+
+def test_what_came_before_is_read_backwards() -> None:
+    """At 10 the watch begins: the interval that ended then comes first."""
+    assert increments.backwards({8.0: 3.0, 9.0: 2.0, 10.0: 1.0}, since=10.0, step=1.0) == {
+        11.0: 1.0,
+        12.0: 2.0,
+        13.0: 3.0,
+    }
+    before = Series([(8, 0), (9, 2), (10, 3)], [(8, 0), (9, 20), (10, 50)])
+    found = increments.ratio(increments.read_backwards(before, 10), series([0, 0, 0], [0, 5, 10]))
+    assert found.total() == Pair(Counts(3, 47), Counts(0, 10))
+    assert increments.read_backwards(before, 10) == Series([(10, 0), (11, 1), (12, 3)], [(10, 0), (11, 30), (12, 50)])
+    assert increments.read_backwards(Series([], []), 10) == Series([], [])

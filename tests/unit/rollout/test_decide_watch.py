@@ -67,7 +67,7 @@ def promoted(why: str) -> dict[str, Any]:
 
 
 WATCHED = {
-    "it goes on, with stable of 120 s ago as reference": Case(
+    "it goes on, with what stable did before as reference": Case(
         watching(),
         seen(applied=FULL, last_measured={}),
         WATCH,
@@ -75,7 +75,7 @@ WATCHED = {
             Measure(
                 world.StepId(V2, 1, ago(30)),
                 ERRORS,
-                ports.Subject("ml", "fraud", V2, V1, since=ago(30), stable_shift_seconds=120),
+                ports.Subject("ml", "fraud", V2, V1, since=ago(30), stable_is_past=True),
                 30,
             ),
         ),

@@ -580,7 +580,7 @@ class Rollout(base.Model):
         default=0,
         description=(
             "How long a version that takes all traffic is watched before it is promoted, with the pods of the former "
-            "one kept warm: a failed metric still undoes it. Comparisons take what stable did as long ago as reference."
+            "one kept warm: a failed metric still undoes it. Comparisons take what stable did before as reference."
         ),
     )
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(

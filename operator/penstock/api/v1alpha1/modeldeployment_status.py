@@ -195,7 +195,7 @@ class ModelDeploymentStatus(base.Model):
         default_factory=dict, description="Last value of each penstock.dev annotation that was acted upon."
     )
     conditions: list[Condition] = Field(
-        default_factory=list, description="Ready, Reconciling, Stalled, Serving, ModelResolved."
+        default_factory=list, description="Ready, Reconciling, Stalled, Serving, ModelResolved, SignatureChecked."
     )
 
 
