@@ -28,24 +28,20 @@ class Report:
     bad: summary.Summary
 
 
+_MOST_PLACES = 6
+
+
 def as_json(report: Report) -> str:
     """One object; keys in camelCase, seconds and shares as plain numbers, null where there is nothing to speak of."""
     return json.dumps(_plain(report), indent=2)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, summary.Summary):
-        plain = {_camel(part.name): _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
-        steps = {name: [{"step": step, "count": count} for step, count in plain[name]] for name in _STEPS}
-        return {**plain, **steps}
     if dataclasses.is_dataclass(value):
         return {_camel(part.name): _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return round(value, 6) if isinstance(value, float) else value
-
-
-_STEPS = ("undoneIn", "waitingIn")
 
 
 def _camel(name: str) -> str:
@@ -63,8 +59,8 @@ def as_text(report: Report) -> str:
         ("until undone", _times(good.seconds_to_undo), _times(bad.seconds_to_undo)),
         ("until promoted", _times(good.seconds_to_promotion), _times(bad.seconds_to_promotion)),
         ("failed requests of users", _counts(good.failed_requests), _counts(bad.failed_requests)),
-        ("undone in", _steps(good.undone_in, report.rollouts), _steps(bad.undone_in, report.rollouts)),
-        ("waiting in", _steps(good.waiting_in, report.rollouts), _steps(bad.waiting_in, report.rollouts)),
+        ("undone in", _places(good.undone_in, report.rollouts), _places(bad.undone_in, report.rollouts)),
+        ("waiting in", _places(good.waiting_in, report.rollouts), _places(bad.waiting_in, report.rollouts)),
     ]
     head = ("", f"as good as stable ({_percent(report.stable_error_rate)} fail)", _bad(report))
     lead = (
@@ -89,8 +85,11 @@ def _bad(report: Report) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lines of equal columns, cells of many lines allowed."""
-    if importlib.util.find_spec("rich") is not None:
-        return _rich(head, rows)
+    return plain_table(head, rows) if importlib.util.find_spec("rich") is None else _rich(head, rows)
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table without Rich."""
     lines = [list(map(str.splitlines, row)) for row in (head, *rows)]
     widths = [max(len(line) for row in lines for line in row[column]) for column in range(len(head))]
     drawn = []
@@ -144,5 +143,7 @@ def _counts(found: summary.Spread) -> str:
     return "-" if found.median is None or found.p90 is None else f"{found.median:,.0f} / {found.p90:,.0f}"
 
 
-def _steps(found: Sequence[tuple[str, int]], rollouts: int) -> str:
-    return "\n".join(f"{step}: {_percent(count / rollouts)}" for step, count in found) or "-"
+def _places(found: Sequence[summary.Place], rollouts: int) -> str:
+    lines = [f"{one.step} ({', '.join(one.metrics)}): {_percent(one.count / rollouts)}" for one in found[:_MOST_PLACES]]
+    rest = sum(one.count for one in found[_MOST_PLACES:])
+    return "\n".join([*lines, *([f"elsewhere: {_percent(rest / rollouts)}"] if rest else [])]) or "-"

@@ -43,6 +43,8 @@ class Ending:
     promoted: bool
     seconds: float
     step: str
+    metrics: tuple[str, ...]
+    """Those that undid it, or that it waits for."""
     failed_requests: int
 
 
@@ -182,10 +184,11 @@ class _Rollout:
         self._leave()
         spec, split = self.case.spec, self.status.split
         self.step, self.asked = current, {}
-        self.last_step = plan.describe(spec.rollout.steps, step.index)
+        watched = step.kind == plan.WATCH
+        self.last_step = "watch at 100 %" if watched else plan.describe(spec.rollout.steps, step.index)
         self.shares.append((self.now, 1 - split.weight / 100))
         metrics = () if split.candidate is None else plan.metrics_of(spec.rollout.steps, step.index, spec.rollout)
-        behind = spec.rollout.watch_seconds if step.kind == plan.WATCH else 0
+        behind = spec.rollout.watch_seconds if watched else 0
         self.here = stay.Stay(
             stream=self.stream,
             source=self.source,
@@ -243,8 +246,19 @@ class _Rollout:
 
     def ended(self, *, undone: bool, promoted: bool) -> Ending:
         """The rollout is over."""
+        metrics: tuple[str, ...] = ()
+        if undone:
+            metrics = self._named_in(self.status.failure.message if self.status.failure else "")
+        elif not promoted:
+            metrics = tuple(known.name for known in self.status.verdicts if known.verdict is not Verdict.PASS)
         self._leave()
-        return Ending(undone, promoted, (self.now - START).total_seconds(), self.last_step, self.failed_before)
+        seconds = (self.now - START).total_seconds()
+        return Ending(undone, promoted, seconds, self.last_step, metrics, self.failed_before)
+
+    def _named_in(self, message: str) -> tuple[str, ...]:
+        """The metrics whose sentences a failure consists of."""
+        sentences = message.removeprefix("in the watch at 100 %: ").split("; ")
+        return tuple(name for name in self.watched if any(one.startswith(f"{name}: ") for one in sentences))
 
 
 def _is_recent(metric: modeldeployment.Metric) -> bool:

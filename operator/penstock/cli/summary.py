@@ -26,9 +26,17 @@ class Summary:
     seconds_to_promotion: Spread
     failed_requests: Spread
     """Requests of users that the version failed before it was undone."""
-    undone_in: tuple[tuple[str, int], ...]
-    """Steps and how many rollouts were undone in them, the most first."""
-    waiting_in: tuple[tuple[str, int], ...]
+    undone_in: tuple["Place", ...]
+    waiting_in: tuple["Place", ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step, the metrics that undid rollouts in it (or that they wait for), and how many it were."""
+
+    step: str
+    metrics: tuple[str, ...]
+    count: int
 
 
 def summarize(endings: Sequence[rollouts.Ending]) -> Summary:
@@ -43,8 +51,8 @@ def summarize(endings: Sequence[rollouts.Ending]) -> Summary:
         seconds_to_undo=_spread([ending.seconds for ending in undone]),
         seconds_to_promotion=_spread([ending.seconds for ending in promoted]),
         failed_requests=_spread([ending.failed_requests for ending in undone]),
-        undone_in=_steps(undone),
-        waiting_in=_steps(waiting),
+        undone_in=_places(undone),
+        waiting_in=_places(waiting),
     )
 
 
@@ -52,5 +60,7 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(chance.nth(values, 0.5), chance.nth(values, 0.9))
 
 
-def _steps(endings: Sequence[rollouts.Ending]) -> tuple[tuple[str, int], ...]:
-    return tuple(collections.Counter(ending.step for ending in endings).most_common())
+def _places(endings: Sequence[rollouts.Ending]) -> tuple[Place, ...]:
+    """The most frequent first."""
+    found = collections.Counter((ending.step, ending.metrics) for ending in endings)
+    return tuple(Place(step, metrics, count) for (step, metrics), count in found.most_common())

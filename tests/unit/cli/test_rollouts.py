@@ -74,5 +74,10 @@ def test_a_rollout_of_a_worse_version_whole() -> None:
     case = prepared([{**ERRORS, "max": 0.9}])
     stream = traffic.Stream(20.0, traffic.version(1.0, 0.05), STABLE)
     assert rollouts.fold(case, stream, random.Random(1)) == rollouts.Ending(
-        undone=True, promoted=False, seconds=11.0, step="step 2 of 5, shadow 50 %", failed_requests=0
+        undone=True,
+        promoted=False,
+        seconds=11.0,
+        step="step 2 of 5, shadow 50 %",
+        metrics=("errors",),
+        failed_requests=0,
     )

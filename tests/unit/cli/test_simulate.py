@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from penstock.cli import main
+from penstock.cli import main, report
 
 HEAD = {"apiVersion": "penstock.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "fraud"}}
 MODEL = {"name": "fraud", "alias": "champion"}
@@ -62,7 +62,7 @@ def test_a_metric_that_nothing_decides_waits(tmp_path: pathlib.Path, capsys: pyt
     path = written(tmp_path, deployment(steps=[{"canary": {"weight": 10}}], analysis={"metrics": metrics}))
     found = simulated(capsys, path, "--candidate-error-rate", "0.5", "--rollouts", "5", "--horizon-seconds", "7200")
     assert found["good"]["waiting"] == {"count": 5, "share": 1.0, "low": 0.565518, "high": 1.0}
-    assert found["good"]["waitingIn"] == [{"step": "step 1 of 1, canary 10 %", "count": 5}]
+    assert found["good"]["waitingIn"] == [{"step": "step 1 of 1, canary 10 %", "metrics": ["errors"], "count": 5}]
 
 
 def test_a_version_that_fails_late_is_undone_in_the_watch(
@@ -72,7 +72,7 @@ def test_a_version_that_fails_late_is_undone_in_the_watch(
     metrics = [{"name": "errors", "type": "ErrorRate", "maxIncrease": 0.001, "max": 1.0, "minSamples": 1}]
     body = deployment(steps=[{"smokeTest": {}}], watchSeconds=600, analysis={"metrics": metrics})
     found = simulated(capsys, written(tmp_path, body), "--candidate-error-rate", "0.05", "--rollouts", "10")
-    assert found["bad"]["undoneIn"] == [{"step": "taking all traffic", "count": 10}]
+    assert found["bad"]["undoneIn"] == [{"step": "watch at 100 %", "metrics": ["errors"], "count": 10}]
     assert (found["good"]["promoted"]["count"], found["good"]["secondsToPromotion"]["median"]) == (10, 600)
 
 
@@ -128,7 +128,7 @@ def test_a_tiny_run_as_json(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtur
             "secondsToUndo": {"median": 11, "p90": 11},
             "secondsToPromotion": none,
             "failedRequests": {"median": 0, "p90": 0},
-            "undoneIn": [{"step": "step 1 of 3, shadow 100 %", "count": 2}],
+            "undoneIn": [{"step": "step 1 of 3, shadow 100 %", "metrics": ["errors"], "count": 2}],
             "waitingIn": [],
         },
     }
@@ -141,7 +141,18 @@ def test_the_table_for_people(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
     assert out.startswith("fraud: 2 rollouts of each version, 20 requests/s, seed 1\n")
     assert "the candidate (30 % fail, answers take 2 times as long)" in out
     assert "undone in" in out
-    assert "step 1 of 3, shadow 100 %: 100 %" in out
+    assert "step 1 of 3, shadow 100 % (errors): 100 %" in out
+
+
+def test_the_table_without_rich() -> None:
+    rows = [("undone", "0 %", "step 1: 90 %\nstep 2: 10 %"), ("waiting", "-", "")]
+    assert report.plain_table(("", "good", "bad"), rows).splitlines() == [
+        "         good  bad",
+        "-------  ----  ------------",
+        "undone   0 %   step 1: 90 %",
+        "               step 2: 10 %",
+        "waiting  -",
+    ]
 
 
 @pytest.mark.parametrize(
