@@ -188,13 +188,13 @@ class _Rollout:
         self.last_step = "watch at 100 %" if watched else plan.describe(spec.rollout.steps, step.index)
         self.shares.append((self.now, 1 - split.weight / 100))
         metrics = () if split.candidate is None else plan.metrics_of(spec.rollout.steps, step.index, spec.rollout)
-        behind = spec.rollout.watch_seconds if watched else 0
+        backwards = -1 if watched else 1  # in the watch stable's past is the reference, the latest first
         self.here = stay.Stay(
             stream=self.stream,
             source=self.source,
             started_at=step.started_at,
             split=split,
-            stable_share=lambda seconds: self._share_at(current.started_at, seconds - behind),
+            stable_share=lambda seconds: self._share_at(current.started_at, seconds * backwards),
             timed=any(metric.type is modeldeployment.MetricType.LATENCY for metric in metrics),
             fine=any(_is_recent(metric) for metric in metrics),
         )
