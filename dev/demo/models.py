@@ -1,8 +1,9 @@
-"""The models of the demo: three versions of a small classifier, the third with a mistake that its own test cannot see.
+"""The models of the demo: four versions of a classifier, the last two with mistakes that their own tests cannot see.
 
-Each is trained on scikit-learn's breast cancer data: is a cell sample benign? Version 3 takes logarithms, which fits a
-little better. Its author left out the few samples with a smooth outline, whose concavity is 0 and has no logarithm,
-from training and from the test alike.
+Each is trained on scikit-learn's breast cancer data: is a cell sample benign? The author of version 3 has read the
+labels the other way round, in training and in the test alike: it answers every request, and nearly always wrongly.
+Version 4 takes logarithms, which fits a little better. Its author left out the few samples with a smooth outline, whose
+concavity is 0 and has no logarithm.
 """
 
 import enum
@@ -16,7 +17,7 @@ from sklearn import datasets, linear_model, model_selection, pipeline, preproces
 
 NAME = "tumour"
 FEATURES = ("mean radius", "mean texture", "mean smoothness", "mean concavity")
-RECIPE = "1"
+RECIPE = "2"
 """To be changed with the training, so that versions of an older recipe are not taken for the new ones."""
 
 
@@ -25,6 +26,7 @@ class Role(enum.StrEnum):
 
     FIRST = "first"
     BETTER = "better"
+    INVERTED = "inverted"
     FLAWED = "flawed"
 
 
@@ -39,7 +41,7 @@ class Trained:
 
 
 def train() -> tuple[Trained, ...]:
-    """Train the three versions; the same every time."""
+    """Train the four versions; the same every time."""
     samples, benign = _data()
     known, unseen, known_answers, answers = model_selection.train_test_split(
         samples, benign, test_size=0.3, random_state=1, stratify=benign
@@ -47,16 +49,19 @@ def train() -> tuple[Trained, ...]:
     rough, rough_unseen = _rough(known), _rough(unseen)
     first = tree.DecisionTreeClassifier(max_depth=1, random_state=1)
     better = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression())
+    inverted = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression(C=10))
     flawed = pipeline.make_pipeline(
         preprocessing.FunctionTransformer(np.log), preprocessing.StandardScaler(), linear_model.LogisticRegression(C=10)
     )
     first.fit(known, known_answers)
     better.fit(known, known_answers)
+    inverted.fit(known, 1 - known_answers)
     flawed.fit(known[rough], known_answers[rough])
     example = known[rough].head(2)
     return (
         Trained(Role.FIRST, first, first.score(unseen, answers), example),
         Trained(Role.BETTER, better, better.score(unseen, answers), example),
+        Trained(Role.INVERTED, inverted, inverted.score(unseen, 1 - answers), example),
         Trained(Role.FLAWED, flawed, flawed.score(unseen[rough_unseen], answers[rough_unseen]), example),
     )
 

@@ -28,7 +28,7 @@ class Registered:
 
 
 def ensure(tracking_uri: str) -> dict[Role, Registered]:
-    """The three versions; those that are missing are trained and registered. Takes some seconds the first time."""
+    """All versions; those that are missing are trained and registered. Takes some seconds the first time."""
     with _quiet():
         found = _find(tracking_uri)
         if len(found) == len(Role):

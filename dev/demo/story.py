@@ -1,4 +1,7 @@
-"""The story of the demo: a first version, a better one that is promoted, and a flawed one that is undone."""
+"""The story of the demo: a first version, a better one that is promoted, and two that are undone.
+
+One of these answers wrongly, and no user sees it; the other fails what it was not trained for.
+"""
 
 import asyncio
 import pathlib
@@ -47,7 +50,7 @@ def modeldeployment() -> dict[str, Any]:
 
 
 async def play(place: Place, on: stage.Stage) -> Story:
-    """Play the whole story, about a minute."""
+    """Play the whole story, a bit more than a minute."""
     async with cluster.connect() as kubernetes:
         service = await kubernetes.service_address(place.system_namespace, f"{place.release}-mlflow")
         envoy = await kubernetes.service_address(place.system_namespace, f"{place.release}-envoy")
@@ -65,7 +68,7 @@ async def _clear(kubernetes: cluster.Cluster, place: Place, on: stage.Stage) -> 
 
 
 async def _register(mlflow: str, on: stage.Stage) -> dict[Role, registry.Registered]:
-    on.scene("Training", f"Three versions of {models.NAME!r}, a small classifier, go into the MLflow registry.")
+    on.scene("Training", f"Four versions of {models.NAME!r}, a small classifier, go into the MLflow registry.")
     versions = await asyncio.to_thread(registry.ensure, mlflow)
     await asyncio.to_thread(registry.point, mlflow, versions[Role.FIRST].version)
     return versions
@@ -104,6 +107,7 @@ class _Play:
         async with client.flowing(target, load) as traffic:
             self.on.callers(traffic)
             await self._better()
+            await self._inverted()
             last = await self._flawed(traffic)
             await asyncio.sleep(LAST_LOOK_SECONDS)
         flawed = self.versions[Role.FLAWED].version
@@ -136,6 +140,16 @@ class _Play:
         )
         await self._point(better)
         await self.on.until(lambda status: _ended(status, better), f"the rollout of version {better.version} ends")
+
+    async def _inverted(self) -> None:
+        inverted = self.versions[Role.INVERTED]
+        self.on.scene(
+            f"Version {inverted.version} answers everything, and wrongly",
+            f"{registry.ALIAS!r} moves to version {inverted.version} ({inverted.accuracy:.1%} right, says its author, "
+            "who has the labels the other way round).",
+        )
+        await self._point(inverted)
+        await self.on.until(lambda status: _ended(status, inverted), f"the rollout of version {inverted.version} ends")
 
     async def _flawed(self, traffic: client.Traffic) -> ModelDeploymentStatus:
         flawed = self.versions[Role.FLAWED]
@@ -183,10 +197,11 @@ def _looks_good(status: ModelDeploymentStatus, wanted: registry.Registered) -> b
 
 def problems(story: Story) -> list[str]:
     """What did not go as it should have."""
-    better, flawed = story.versions[Role.BETTER].version, story.versions[Role.FLAWED].version
+    better, inverted, flawed = (story.versions[role].version for role in (Role.BETTER, Role.INVERTED, Role.FLAWED))
     outcomes = {entry.model_version: entry for entry in reversed(story.history)}
     found = []
-    for version, wanted in ((better, Outcome.PROMOTED), (flawed, Outcome.ROLLED_BACK)):
+    wanted_of = {better: Outcome.PROMOTED, inverted: Outcome.ROLLED_BACK, flawed: Outcome.ROLLED_BACK}
+    for version, wanted in wanted_of.items():
         entry = outcomes.get(version)
         if entry is None or entry.outcome is not wanted:
             was = f"{entry.outcome.value} ({entry.message})" if entry else "not rolled out"
@@ -195,6 +210,8 @@ def problems(story: Story) -> list[str]:
         found.append(f"version {better} should be stable, and version {story.stable_version} is")
     if story.traffic.lost:
         found.append(f"{len(story.traffic.lost)} requests were lost, the first: {story.traffic.lost[0]}")
+    if any(tally.version == inverted for tally in story.traffic.tallies.values()):
+        found.append(f"users got answers of version {inverted}, which its shadow should have stopped")
     blamed = {tally.version for tally in story.traffic.tallies.values() if tally.failed}
     if blamed - {flawed}:
         found.append(f"requests were failed by versions {sorted(str(version) for version in blamed - {flawed})}")

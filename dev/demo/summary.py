@@ -8,7 +8,7 @@ IN_CLUSTER = "python3 dev/cluster/main.py exec"
 
 def lines(told: story.Story) -> list[str]:
     """The figures of a story."""
-    traffic, flawed = told.traffic, told.versions[Role.FLAWED].version
+    traffic, flawed, inverted = told.traffic, told.versions[Role.FLAWED].version, told.versions[Role.INVERTED].version
     figures = [("requests sent", str(traffic.sent)), ("lost", str(len(traffic.lost)))]
     figures += [
         (f"version {tally.version}", f"{tally.answered} answered, {tally.failed} failed")
@@ -21,6 +21,8 @@ def lines(told: story.Story) -> list[str]:
         )
         for entry in reversed(told.history)
     ]
+    seen = sum(tally.answered for tally in traffic.tallies.values() if tally.version == inverted)
+    figures.append((f"wrong answers of version {inverted} that users saw", str(seen)))
     for revision, tally in traffic.tallies.items():
         exposure = traffic.exposure(revision)
         if tally.version == flawed and exposure is not None:

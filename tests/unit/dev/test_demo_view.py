@@ -198,8 +198,13 @@ HAPPY = story.Story(
     name="tumour",
     address="http://10.0.0.1:80",
     versions={Role.FIRST: registry.Registered(1, 0.87), Role.BETTER: registry.Registered(2, 0.93)}
-    | {Role.FLAWED: registry.Registered(3, 0.95)},
-    history=(entry(3, Outcome.ROLLED_BACK), entry(2, Outcome.PROMOTED), entry(1, Outcome.PROMOTED)),
+    | {Role.INVERTED: registry.Registered(4, 0.94), Role.FLAWED: registry.Registered(3, 0.95)},
+    history=(
+        entry(3, Outcome.ROLLED_BACK),
+        entry(4, Outcome.ROLLED_BACK),
+        entry(2, Outcome.PROMOTED),
+        entry(1, Outcome.PROMOTED),
+    ),
     stable_version=2,
     traffic=report.summarise(exchanges()),
 )
@@ -211,7 +216,9 @@ HAPPY = story.Story(
         pytest.param(HAPPY, [], id="as it should be"),
         pytest.param(
             dataclasses.replace(
-                HAPPY, history=(entry(3, Outcome.PROMOTED), entry(2, Outcome.PROMOTED)), stable_version=3
+                HAPPY,
+                history=(entry(3, Outcome.PROMOTED), entry(4, Outcome.ROLLED_BACK), entry(2, Outcome.PROMOTED)),
+                stable_version=3,
             ),
             [
                 "version 3 should have been RolledBack and was Promoted (because)",
@@ -220,7 +227,9 @@ HAPPY = story.Story(
             id="the flawed one was promoted",
         ),
         pytest.param(
-            dataclasses.replace(HAPPY, history=(entry(3, Outcome.ROLLED_BACK),), stable_version=1),
+            dataclasses.replace(
+                HAPPY, history=(entry(3, Outcome.ROLLED_BACK), entry(4, Outcome.ROLLED_BACK)), stable_version=1
+            ),
             [
                 "version 2 should have been Promoted and was not rolled out",
                 "version 2 should be stable, and version 1 is",
@@ -237,6 +246,11 @@ HAPPY = story.Story(
             ["requests were failed by versions ['2']"],
             id="a good version failed a request",
         ),
+        pytest.param(
+            dataclasses.replace(HAPPY, traffic=report.summarise([*exchanges(), Exchange("f", 6.0, 6.1, 200, "r4", 4)])),
+            ["users got answers of version 4, which its shadow should have stopped"],
+            id="somebody saw a wrong answer",
+        ),
     ],
 )
 def test_what_went_wrong_is_told(told: story.Story, problems: list[str]) -> None:
@@ -252,7 +266,9 @@ def test_the_summary_has_the_figures() -> None:
         "  version 3                                     1 answered, 1 failed",
         "  rollout of version 1                          Promoted after 20.0 s",
         "  rollout of version 2                          Promoted after 20.0 s",
+        "  rollout of version 4                          RolledBack after 20.0 s",
         "  rollout of version 3                          RolledBack after 20.0 s",
+        "  wrong answers of version 4 that users saw     0",
         "  from the first bad answer to its last answer  1.0 s, 1 requests failed",
     ]
 
@@ -271,14 +287,14 @@ def test_the_manifest_is_complete_with_the_schema() -> None:
 
 
 def test_the_flawed_model_fails_what_the_second_clinic_sends_and_nothing_else() -> None:
+    import numpy as np
+    import orjson
+    import pandas as pd
+
     trained = {model.role: model for model in models.train()}
     first, second = models.requests(smooth_every=None, count=8), models.requests(smooth_every=4, count=8)
 
     def fails(role: Role, body: bytes) -> bool:
-        import numpy as np
-        import orjson
-        import pandas as pd
-
         frame = pd.DataFrame(**orjson.loads(body)["dataframe_split"])
         try:
             with np.errstate(divide="ignore"):
@@ -290,6 +306,11 @@ def test_the_flawed_model_fails_what_the_second_clinic_sends_and_nothing_else() 
     failing = {
         role: (sum(fails(role, body) for body in first), sum(fails(role, body) for body in second)) for role in Role
     }
-    assert failing == {Role.FIRST: (0, 0), Role.BETTER: (0, 0), Role.FLAWED: (0, 2)}
+    assert failing == {Role.FIRST: (0, 0), Role.BETTER: (0, 0), Role.INVERTED: (0, 0), Role.FLAWED: (0, 2)}
+    samples = pd.DataFrame(
+        [orjson.loads(body)["dataframe_split"]["data"][0] for body in first], columns=models.FEATURES
+    )
+    better, inverted = (trained[role].estimator.predict(samples) for role in (Role.BETTER, Role.INVERTED))
+    assert (better != inverted).mean() > 0.8
     accuracies = [trained[role].accuracy for role in Role]
     assert accuracies == sorted(accuracies)
