@@ -181,6 +181,9 @@ EDITS = _of(
         {"rollout": {"paused": False}},
         {"rollout": {"on_failure": api.OnFailure.PAUSE}},
         {"rollout": {"on_failure": api.OnFailure.ROLLBACK}},
+        {"rollout": {"watch_seconds": 25}},
+        {"rollout": {"watch_seconds": 0}},
+        {"rollout": {"abort": api.Abort.GRADUAL}},
         {"route": {"pin": api.Pin.STABLE}},
         {"route": {"pin": None}},
         {"server": {"replicas": 1}},
@@ -217,10 +220,13 @@ class History:
     """new: nothing was there; serving: version 1 serves and 2 is about to come; rolling: 2 has been for a while."""
     events_lost: bool
     events: tuple[Event, ...]
+    watch_seconds: int = 0
+    abort: api.Abort = api.Abort.IMMEDIATE
 
     def play(self) -> Simulation:
         """The world after it."""
-        sim = Simulation(spec(self.plan), events_lost=self.events_lost)
+        rollout = spec(self.plan, watch_seconds=self.watch_seconds, abort=self.abort)
+        sim = Simulation(rollout, events_lost=self.events_lost)
         if self.events_lost:
             sim.change(model={"poll_seconds": 3600})
         if self.start != "new":
@@ -242,4 +248,6 @@ def histories(events: st.SearchStrategy[Event] = ANY, longest: int = 30) -> st.S
         start=st.sampled_from(("rolling", "rolling", "serving", "new")),
         events_lost=st.booleans(),
         events=st.lists(events, min_size=4, max_size=longest).map(tuple),
+        watch_seconds=st.sampled_from((0, 0, 25)),
+        abort=st.sampled_from(api.Abort),
     )

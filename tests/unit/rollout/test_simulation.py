@@ -139,6 +139,21 @@ def test_invariant_03_an_undo_leaves_the_traffic_where_somebody_can_answer(histo
 
 @many
 @given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
+def test_invariant_03_a_gradual_undo_never_sends_stable_more_than_its_pods_can_hold(
+    history: histories.History,
+) -> None:
+    sim = history.play()
+    for made in sim.trace:
+        after, before, spec = made.after.split, made.before.split, made.mdep.spec
+        undone = made.after.failure is not None and after.weight < before.weight
+        if undone and spec.rollout.abort is api.Abort.GRADUAL and before.candidate and before.stable:
+            ready = {name: workload.ready for name, workload in made.seen.workloads.items()}
+            held = ready.get(before.stable, 0) / spec.server.replicas
+            assert 1 - after.weight / 100 <= held + 0.01 or not ready.get(before.candidate, 0)
+
+
+@many
+@given(st.one_of(histories.histories(), histories.histories(histories.TROUBLE)))
 def test_invariant_04_a_failure_never_raises_a_weight(history: histories.History) -> None:
     sim = history.play()
     for made in sim.trace:
