@@ -115,5 +115,6 @@ lock: setup ## Pin the requirements anew
 .PHONY: bench
 bench: release ## Runtime against mlflow, router latency, rollout times; writes benchmarks/results/
 	@$(PY) -m benchmarks.runtime_vs_mlflow
+	@$(PY) -m benchmarks.runtime_ring
 	@$(PY) -m benchmarks.router_latency
 	@$(IN_CLUSTER) $(PY) -m benchmarks.rollout

@@ -124,6 +124,7 @@ def compare(scratch: Path, rounds: int, seconds: float) -> dict[str, dict[int, d
     environment = {
         "PENSTOCK_MODEL_DIR": str(model),
         "PENSTOCK_DRAIN_SECONDS": "0",
+        "PENSTOCK_ANSWERS_PORT": "0",
         "PENSTOCK_TERMINATION_LOG": str(scratch / "termination"),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }

@@ -37,6 +37,7 @@ def serving(folder: pathlib.Path, model: str, **settings: str) -> Iterator[Runni
         "PENSTOCK_MODEL_DIR": str(models.saved(model)),
         "PENSTOCK_PORT": str(port),
         "PENSTOCK_TERMINATION_LOG": str(folder / "termination"),
+        "PENSTOCK_ANSWERS_PORT": "0",
         **settings,
     }
     started = servers.start(

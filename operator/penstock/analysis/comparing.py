@@ -52,9 +52,9 @@ def allowed(metric: modeldeployment.Metric) -> margin.Margin:
     return margin.Absolute(metric.max_increase or 0.0)
 
 
-def numbers(evidence: measurement.Evidence, found: outcome.Outcome) -> Numbers:
+def numbers(metric: modeldeployment.Metric, evidence: measurement.Evidence, found: outcome.Outcome) -> Numbers:
     """What to show of it. Where nothing is known, nothing is shown."""
-    value, reference = _values(evidence)
+    value, reference = _values(metric, evidence)
     worst = []
     if isinstance(evidence, agreement.Agreement):
         worst = [
@@ -74,7 +74,7 @@ def numbers(evidence: measurement.Evidence, found: outcome.Outcome) -> Numbers:
     )
 
 
-def _values(evidence: measurement.Evidence) -> tuple[float | None, float | None]:
+def _values(metric: modeldeployment.Metric, evidence: measurement.Evidence) -> tuple[float | None, float | None]:
     """The candidate's value and stable's, as far as they are single numbers."""
     match evidence:
         case counts.State():
@@ -84,6 +84,10 @@ def _values(evidence: measurement.Evidence) -> tuple[float | None, float | None]
             )
         case mean.State():
             return _known(evidence.candidate.mean), _known(evidence.stable.mean)
+        case agreement.Agreement() if metric.statistic is modeldeployment.Statistic.MEAN_ABSOLUTE:
+            return _known(evidence.absolute.mean), None
+        case agreement.Agreement() if metric.statistic is modeldeployment.Statistic.MEAN_RELATIVE:
+            return _known(evidence.relative.mean), None
         case agreement.Agreement():
             return _share(evidence.disagreed, evidence.joined), None
         case quantile.State() | drift.Distributions():

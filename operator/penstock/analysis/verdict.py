@@ -47,6 +47,9 @@ class Waiting:
 
 Judgement = Passed | Failed | Held | Waiting
 
+RECENT = 10
+"""Values that the status remembers of a metric."""
+
 INCONCLUSIVE = "AnalysisInconclusive"
 ERROR = "AnalysisError"
 
@@ -135,7 +138,7 @@ def _against_stable(metric: modeldeployment.Metric, evidence: measurement.Eviden
         found = comparing.compare(metric, evidence)
     except ValueError as error:
         return _inconclusive(metric, str(error))
-    numbers = comparing.numbers(evidence, found)
+    numbers = comparing.numbers(metric, evidence, found)
     match found:
         case outcome.Worse():
             return _Counted(Verdict.FAIL, sentences.named(metric, found.why), numbers=numbers)
@@ -211,8 +214,14 @@ def _with_counters(
         failures=failures,
         inconclusives=inconclusives,
         errors=errors + 1 if counted.verdict is Verdict.ERROR else 0,
+        recent=_recent(previous, counted.numbers.value),
         **{known.name: getattr(counted.numbers, known.name) for known in fields(counted.numbers)},
     )
+
+
+def _recent(previous: MetricStatus | None, value: float | None) -> list[float]:
+    before = previous.recent if previous is not None else []
+    return before if value is None else [*before, value][-RECENT:]
 
 
 def judge(metrics: Sequence[modeldeployment.Metric], statuses: Sequence[MetricStatus]) -> Judgement:

@@ -24,7 +24,14 @@ def status(
     name: str, kind: Verdict, message: str, *, value: float | None = None, samples: int | None = None, **counters: int
 ) -> MetricStatus:
     return MetricStatus(
-        name=name, verdict=kind, message=message, value=value, samples=samples, measured_at=NOW, **counters
+        name=name,
+        verdict=kind,
+        message=message,
+        value=value,
+        samples=samples,
+        recent=[] if value is None else [value],
+        measured_at=NOW,
+        **counters,
     )
 
 

@@ -118,6 +118,7 @@ def passed(seconds_ago: float, **changes: Any) -> told.MetricStatus:
         "message": "errors: 1 of 100 requests failed (1 %), within the limit of 5 %",
         "value": 0.01,
         "samples": 100,
+        "recent": [0.01],
         "measured_at": ago(seconds_ago),
     }
     return told.MetricStatus(**{**fields, **changes})
@@ -127,7 +128,7 @@ FAILED = "errors: 20 of 100 requests failed (20 %), above the limit of 5 %"
 
 
 def failed(seconds_ago: float) -> told.MetricStatus:
-    return passed(seconds_ago, verdict=told.Verdict.FAIL, message=FAILED, value=0.2, failures=1)
+    return passed(seconds_ago, verdict=told.Verdict.FAIL, message=FAILED, value=0.2, recent=[0.01, 0.2], failures=1)
 
 
 def undoing(**changes: Any) -> told.Failure:

@@ -148,6 +148,7 @@ NO_STOPS = {
                         "message": "errors: could not be measured: 503",
                         "value": None,
                         "samples": None,
+                        "recent": [0.01],
                         "failures": 0,
                         "errors": 1,
                     }

@@ -250,7 +250,7 @@ MEASURING = {
     "an unchanged verdict is written again after half a minute": Case(
         canary(verdicts=[passed(30)]),
         seen(applied=to(10), measured=(measured(measurement.Value(0.01, 100)),)),
-        changes={"verdicts": [passed(0)]},
+        changes={"verdicts": [passed(0, recent=[0.01, 0.01])]},
         wake=5,
     ),
     "the first verdict of a step is written and told": Case(
@@ -298,7 +298,7 @@ HOLDING = {
     "the last measurement before the end of a step is worth a write": Case(
         canary(step=step(2, since=50), message="step 3 of 4, canary 10 % until 12:00:10 UTC"),
         seen(applied=to(10), measured=(measured(measurement.Value(0.01, 100), canary(step=step(2, since=50))),)),
-        changes={"verdicts": [passed(0)]},
+        changes={"verdicts": [passed(0, recent=[0.01, 0.01])]},
         wake=5,
     ),
     "a metric that cannot be told holds the rollout": Case(

@@ -119,6 +119,9 @@ class MetricStatus(base.Model):
     low: float | None = Field(default=None, description="The candidate's increase is at least this, if known.")
     high: float | None = Field(default=None, description="The candidate's increase is at most this, if known.")
     looks: int = Field(default=0, description="Intervals that the comparison rests on.")
+    recent: list[float] = Field(
+        default_factory=list, description="The latest values that were written, up to ten, the newest last."
+    )
     worst: list[Disagreement] = Field(default_factory=list, description="The worst disagreements of a shadow.")
     measured_at: Time = Field(description="When it was measured.")
     failures: int = Field(default=0, description="Failed measurements in this step.")
