@@ -22,6 +22,7 @@ import numpy as np
 from penstock.analysis.sequential import counts, errorrate, margin, mean
 from penstock.analysis.sequential.errorrate import Line
 
+from benchmarks import analysis_shipped
 from benchmarks import analysis_simulation as simulation
 from benchmarks.analysis_simulation import Real, Traffic
 
@@ -263,6 +264,8 @@ def _shown(column: str, value: object) -> str:
         return "never"
     if column in {"sequential", "repeated test", "threshold at twice the rate"} and value <= 1:
         return f"{value * 100:.1f} %"
+    if column in {"undone", "at most", "promoted"}:
+        return f"{value * 100:.1f} %"
     if column in {"false alarms", "its false alarms", "found at all", "worse", "not worse"}:
         return f"{value * 100:.1f} %"
     return f"{value:,.2f}" if column == "milliseconds" else f"{value:,.0f}"
@@ -279,6 +282,7 @@ def main() -> None:
         "Requests until a worse candidate is found": lambda: power(arguments.rollouts // 8),
         "Requests until a verdict with maxIncrease 0.005": lambda: margins(arguments.rollouts // 8),
         "Quantiles and means": lambda: others(arguments.rollouts),
+        "Rollouts as shipped": lambda: analysis_shipped.measure(arguments.rollouts // 10),
         "Cost of a comparison": cost,
     }.items():
         found[title] = measure()
