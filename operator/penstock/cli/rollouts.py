@@ -196,6 +196,7 @@ class _Rollout:
             split=split,
             stable_share=lambda seconds: self._share_at(current.started_at, seconds * backwards),
             timed=any(metric.type is modeldeployment.MetricType.LATENCY for metric in metrics),
+            compared=any(metric.is_compared for metric in metrics),
             fine=any(_is_recent(metric) for metric in metrics),
         )
         self.watched = {metric.name: self.watching(metric, self.here) for metric in metrics}

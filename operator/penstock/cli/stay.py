@@ -49,7 +49,11 @@ class Stay:
     stable_share: Callable[[float], float]
     """The share of users' requests that stable is compared by, so many seconds into the stay."""
     timed: bool
+    """Whether anybody looks at answer times,"""
+    compared: bool
+    """at stable's counts,"""
     fine: bool
+    """or at the latest few scrapes only."""
     listeners: list[Observed] = field(default_factory=list)
     failed_users: int = 0
     rows: list[_Row] = field(init=False)
@@ -94,6 +98,11 @@ class Stay:
         )
         self.stable_buckets = _sum(self.stable_buckets, its.buckets)
         self.scrapes += 1
+        if self.compared:
+            self._compare(mine, its)
+
+    def _compare(self, mine: traffic.Answers, its: traffic.Answers) -> None:
+        """An interval ends once both have counted something in it, as in `increments.error_counts`."""
         self.pending = self.pending.plus(
             counts.Pair(counts.Counts(mine.errors, mine.successes), counts.Counts(its.errors, its.successes))
         )

@@ -20,6 +20,7 @@ def stayed(rates: tuple[float, float], split: Split, *, factor: float = 1.0) -> 
         split=split,
         stable_share=lambda _: 1 - split.weight / 100,
         timed=True,
+        compared=True,
         fine=True,
     )
 
