@@ -8,8 +8,11 @@ import pydantic
 from pydantic import Field
 
 from penstock import errors
+from penstock.rollout import podpolicy
 
 PREFIX = "PENSTOCK_"
+LISTS = frozenset({"watch_namespaces", "pod_policy_service_accounts", "registry_allowed_hosts"})
+"""Fields that hold names with commas between them."""
 
 
 class Settings(pydantic.BaseModel):
@@ -35,6 +38,15 @@ class Settings(pydantic.BaseModel):
     )
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8082, description="Port of /metrics.")
     probe_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8083, description="Port of /healthz.")
+    pod_policy_level: podpolicy.Level = Field(
+        default=podpolicy.Level.RESTRICTED, description="Pod Security Standard that model pods must meet."
+    )
+    pod_policy_service_accounts: tuple[str, ...] = Field(
+        default=(), description="Service accounts that model pods may run as, each in its own namespace."
+    )
+    registry_allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="Globs of the hosts that a registry may be on; any but forbidden addresses if empty."
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="Objects worked on at the same time.")
     resync_seconds: Annotated[int, Field(ge=10)] = Field(
         default=300, description="How often the caches are compared with a full list."
@@ -55,7 +67,7 @@ class Settings(pydantic.BaseModel):
         for name in cls.model_fields:
             value = environment.get(PREFIX + name.upper(), "").strip()
             if value:
-                given[name] = _names(value) if name == "watch_namespaces" else value
+                given[name] = _names(value) if name in LISTS else value
         try:
             return cls.model_validate(given)
         except pydantic.ValidationError as error:

@@ -24,7 +24,7 @@ from penstock.adapters import (
 from penstock.analysis import measurement
 from penstock.api.v1alpha1 import modeldeployment
 from penstock.kube import cache, client, events, resources, watch, workqueue
-from penstock.rollout import gather, manifests, meters, resolver, revision, shell, world
+from penstock.rollout import gather, manifests, meters, podpolicy, resolver, revision, shell, world
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +186,7 @@ class _Operator:
                 ),
                 meters=meters.Meters(registry),
                 clock=now,
+                pod_policy=podpolicy.Policy(config.pod_policy_level, frozenset(config.pod_policy_service_accounts)),
             )
         )
         registry.register(envoy_metrics.Collector(self.envoy))

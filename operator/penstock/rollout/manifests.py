@@ -141,13 +141,18 @@ def deployment(owner: modeldeployment_status.Metadata, made: revision.Revision, 
     }
 
 
+def pod_metadata(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
+    """By what we know the pods of a revision; no template may take it away."""
+    return {
+        "labels": {**labels(owner, made.name), COMPONENT_LABEL: "model"},
+        "annotations": {VERSION_ANNOTATION: str(made.version)},
+    }
+
+
 def pod_template(owner: modeldeployment_status.Metadata, made: revision.Revision) -> Json:
     """The pod of a revision: the model is downloaded by one container and served by the next."""
     generated: Json = {
-        "metadata": {
-            "labels": {**labels(owner, made.name), COMPONENT_LABEL: "model"},
-            "annotations": {VERSION_ANNOTATION: str(made.version)},
-        },
+        "metadata": pod_metadata(owner, made),
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -286,4 +291,8 @@ def _laid_over(item: Json, over: Json | None, name: str) -> Json:
 
 def _keyed(items: Any, name: str) -> bool:
     key = KEYS.get(name, "name")
-    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) and key in item for item in items)
+    return (
+        isinstance(items, list)
+        and bool(items)
+        and all(isinstance(item, dict) and isinstance(item.get(key), str | int) for item in items)
+    )

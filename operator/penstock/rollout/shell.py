@@ -12,14 +12,14 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
 import pydantic
 
 from penstock import errors, ports
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
-from penstock.rollout import decide, gather, mailbox, manifests, meters, resolver, revision, world
+from penstock.rollout import decide, gather, mailbox, manifests, meters, podpolicy, resolver, revision, world
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class World:
     address: manifests.DataPlaneAddress
     meters: meters.Meters
     clock: Callable[[], datetime.datetime]
+    pod_policy: podpolicy.Policy = field(default_factory=podpolicy.Policy)
 
 
 class Controller:
@@ -278,6 +279,7 @@ class Controller:
         writer, owner, mail = self._outside.writer, mdep.metadata, self._mailbox(key)
         try:
             if action.new is not None:
+                self._admit(owner, action.new)
                 number = len(mdep.status.history) + 1
                 stored = await self._create(owner, manifests.record(owner, action.new, number))
             else:
@@ -287,6 +289,7 @@ class Controller:
                 mail.refused[action.name] = world.PodFailure("RecordMissing", message)
                 return
             made = revision.Revision.from_data(stored["data"])
+            self._admit(owner, made)
             for body in (manifests.service(owner, made.name), manifests.deployment(owner, made, action.replicas)):
                 self._outside.objects.learn(await self._create(owner, body))
         except errors.Misconfigured as error:
@@ -295,11 +298,16 @@ class Controller:
         except (errors.Invalid, errors.Denied) as error:
             fatal = isinstance(error, errors.Invalid)
             cure = "correct spec.server" if fatal else "look at the namespace's quota and policies"
-            mail.refused[action.name] = world.PodFailure("PodsRefused", f"{error.message}; {cure}", fatal=fatal)
-            if fatal:
+            refused = world.PodFailure("PodsRefused", f"{error.message}; {cure}", fatal=fatal)
+            if fatal and mail.refused.get(action.name) != refused:  # else it is known, and nothing changes by a pass
                 self._outside.queue.add(key)
+            mail.refused[action.name] = refused
             return
         mail.refused.pop(action.name, None)
+
+    def _admit(self, owner: modeldeployment_status.Metadata, made: revision.Revision) -> None:
+        """Judge a revision's pods before anything of it is written; one that was recorded earlier, too."""
+        self._outside.pod_policy.admit(manifests.pod_template(owner, made), manifests.pod_metadata(owner, made))
 
     async def _create(self, owner: modeldeployment_status.Metadata, body: dict[str, Any]) -> dict[str, Any]:
         """Make an object that belongs to `owner`, or answer the one that is there.
