@@ -112,6 +112,12 @@ lock: setup ## Pin the requirements anew
 
 ## Measurements
 
+SPEC ?= examples/careful.yaml
+RATE ?= 0.03
+.PHONY: simulate
+simulate: setup ## What SPEC=file would do to a good version and to one that fails RATE=0.03 of its requests
+	@$(PY) -m penstock.cli.main simulate -f $(SPEC) --candidate-error-rate $(RATE) $(SIMULATE_ARGS)
+
 .PHONY: bench
 bench: release ## Runtime against mlflow, router latency, rollout times; writes benchmarks/results/
 	@$(PY) -m benchmarks.runtime_vs_mlflow
