@@ -21,6 +21,8 @@ from penstock.analysis import histogram, increments, measurement
 from penstock.api.v1alpha1 import modeldeployment
 from penstock.api.v1alpha1.modeldeployment import MetricType
 
+_OUTCOMES = ("model_error", "success")
+
 _Grouped = Mapping[promql.Owner, Mapping[str, float]]
 
 
@@ -153,16 +155,20 @@ class Prometheus:
 
     async def _outcomes(self, subject: ports.Subject, side: "_Side") -> increments.Outcomes:
         query = promql.answers_of_pods(subject, side.revision)
-        pods = promql.by_label(await self._query_range(query, side), "outcome")
-        by_outcome = {
-            outcome: side.in_order(increments.added(map(increments.rises, found))) for outcome, found in pods.items()
-        }
-        return increments.Outcomes(by_outcome.get("model_error", {}), by_outcome.get("success", {}))
+        pods = [increments.pod_rises(pod) for pod in promql.by_pod(await self._query_range(query, side), "outcome")]
+        failed, succeeded = (
+            side.in_order(increments.added(pod.get(outcome, {}) for pod in pods)) for outcome in _OUTCOMES
+        )
+        return increments.Outcomes(failed, succeeded)
 
     async def _buckets(self, subject: ports.Subject, side: "_Side") -> dict[float, increments.Rises]:
         query = promql.durations_of_pods(subject, side.revision)
-        pods = promql.by_label(await self._query_range(query, side), "le")
-        return {float(bound): increments.added(map(increments.rises, found)) for bound, found in pods.items()}
+        pods = [increments.pod_rises(pod) for pod in promql.by_pod(await self._query_range(query, side), "le")]
+        found: dict[float, list[increments.Rises]] = {}
+        for pod in pods:
+            for bound, risen in pod.items():
+                found.setdefault(float(bound), []).append(risen)
+        return {bound: increments.added(risen) for bound, risen in found.items()}
 
     async def _series(
         self,

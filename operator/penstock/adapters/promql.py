@@ -21,6 +21,7 @@ Owner = tuple[str, str, str]
 """Namespace, deployment, revision."""
 
 _SAFE = re.compile(r"[A-Za-z0-9]([-_A-Za-z0-9]*[A-Za-z0-9])?")
+_NO_MATRIX = "Prometheus' answer is not a matrix: check that its address leads to its API"
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 
 
@@ -84,10 +85,29 @@ def by_label(matrix: Sequence[Any], label: str) -> dict[str, list[list[increment
             readings = [(float(moment), float(value)) for moment, value in series["values"]]
             found.setdefault(str(series["metric"].get(label, "")), []).append(readings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise errors.MetricsUnavailable(
-            "Prometheus' answer is not a matrix: check that its address leads to its API"
-        ) from error
+        raise errors.MetricsUnavailable(_NO_MATRIX) from error
     return found
+
+
+def by_pod(matrix: Sequence[Any], label: str) -> list[dict[str, list[increments.Reading]]]:
+    """The readings of each pod's series, by the value of `label`. Raises MetricsUnavailable for what is no matrix.
+
+    Who scrapes a pod twice counts all that it answers twice, and would be twice as sure: one of the scrapes is taken.
+    """
+    targets: dict[tuple[tuple[str, str], ...], dict[str, list[increments.Reading]]] = {}
+    try:
+        for series in matrix:
+            labels = {str(name): str(value) for name, value in series["metric"].items()}
+            value = labels.pop(label, "")
+            target = targets.setdefault(tuple(sorted(labels.items())), {})
+            target[value] = [(float(moment), float(count)) for moment, count in series["values"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise errors.MetricsUnavailable(_NO_MATRIX) from error
+    pods: dict[object, dict[str, list[increments.Reading]]] = {}
+    for labels_, found in sorted(targets.items(), key=lambda item: (-sum(map(len, item[1].values())), item[0])):
+        known = dict(labels_)
+        pods.setdefault(known.get("pod") or known.get("instance") or labels_, found)
+    return list(pods.values())
 
 
 def filled(

@@ -1,10 +1,14 @@
 """From the counters of pods to what happened in each interval: resets, new pods and slow scrapes are seen to. Pure.
 
 A counter is read at the same moments for every pod. Its first reading says nothing about the time before; a lower one
-than the last means that the pod began anew, and then all it counts is new. Readings of two versions come from scrapes
-at different moments, so an interval ends only once both have counted something in it.
+than the last means that the pod began anew, and then all it counts is new.
+
+Readings of two versions come from scrapes at different moments, so an interval ends once the candidate has counted
+something in it and stable has too, not before the candidate did. If both begin to fail, stable's first failures are
+known by the time that the candidate's count, and nobody looks in between.
 """
 
+import bisect
 import collections
 import itertools
 import math
@@ -33,10 +37,24 @@ def step_seconds(elapsed_seconds: float) -> int:
 
 def rises(readings: Sequence[Reading]) -> dict[float, float]:
     """What a pod's own counter rose by; readings that are not finite are left out."""
-    finite = [(moment, value) for moment, value in readings if math.isfinite(value)]
+    return pod_rises({"": readings})[""]
+
+
+def pod_rises(counters: Mapping[str, Sequence[Reading]]) -> dict[str, dict[float, float]]:
+    """What the counters of one pod rose by. One that fell says that all began anew, those too that outgrew it since."""
+    finite = {
+        name: [(moment, value) for moment, value in readings if math.isfinite(value)]
+        for name, readings in counters.items()
+    }
+    pairs = {name: list(itertools.pairwise(readings)) for name, readings in finite.items()}
+    restarts = sorted({at for found in pairs.values() for (_, before), (at, value) in found if value < before})
+
+    def began_anew(before: float, at: float) -> bool:
+        return bisect.bisect_right(restarts, before) < bisect.bisect_right(restarts, at)
+
     return {
-        moment: value - before if value >= before else value
-        for (_, before), (moment, value) in itertools.pairwise(finite)
+        name: {at: value if began_anew(last, at) else value - before for (last, before), (at, value) in found}
+        for name, found in pairs.items()
     }
 
 
@@ -67,8 +85,9 @@ def error_counts(candidate: Outcomes, stable: Outcomes) -> counts.State:
     state, mine, its = counts.State(), counts.Counts(), counts.Counts()
     moments = {*candidate.errors, *candidate.successes, *stable.errors, *stable.successes}
     for moment in sorted(moments):
-        mine, its = mine.plus(_counts(candidate, moment)), its.plus(_counts(stable, moment))
-        if mine.total and its.total:
+        new = _counts(stable, moment)
+        mine, its = mine.plus(_counts(candidate, moment)), its.plus(new)
+        if mine.total and new.total:
             state, mine, its = state.observed(mine, its), counts.Counts(), counts.Counts()
     if mine.total or its.total:  # shown, and not compared until the other version has counted something too
         state = state.merged(counts.State(alone=counts.Pair(mine, its)))
@@ -109,8 +128,9 @@ def means(candidate: "Series", stable: "Series", low: float, high: float) -> mea
     mine, its = mean.Moments(), mean.Moments()
     one, other = (_paired(series, may_fall=low < 0) for series in (candidate, stable))
     for moment in sorted({*one, *other}):
-        mine, its = mine.plus(_moments(one.get(moment), low, high)), its.plus(_moments(other.get(moment), low, high))
-        if mine.count and its.count:
+        new = _moments(other.get(moment), low, high)
+        mine, its = mine.plus(_moments(one.get(moment), low, high)), its.plus(new)
+        if mine.count and new.count:
             state, mine, its = state.observed(mine, its), mean.Moments(), mean.Moments()
     return state
 

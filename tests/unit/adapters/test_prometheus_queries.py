@@ -147,6 +147,45 @@ def test_series_are_grouped_by_owner_and_those_of_nobody_left_out() -> None:
     assert grouped[("ml", "fraud", "a")] == {"success": 1.0, "model_error": 2.0}
 
 
+def readings(values: list[int], **labels: str) -> dict[str, Any]:
+    return {"metric": labels, "values": [[moment, str(value)] for moment, value in enumerate(values)]}
+
+
+SUCCESS, ERROR = {"outcome": "success"}, {"outcome": "model_error"}
+SEEN = {"success": [(0.0, 1.0), (1.0, 5.0)], "model_error": [(0.0, 0.0), (1.0, 2.0)]}
+PODS = {
+    "nothing": ([], []),
+    "two pods": (
+        [readings([1, 5], pod="a", **SUCCESS), readings([0, 2], pod="a", **ERROR), readings([7], pod="b", **SUCCESS)],
+        [SEEN, {"success": [(0.0, 7.0)]}],
+    ),
+    "a pod that two jobs scrape counts once": (
+        [
+            readings([2], pod="a", job="annotated", **SUCCESS),
+            readings([1, 5], pod="a", job="monitored", **SUCCESS),
+            readings([0, 2], pod="a", job="monitored", **ERROR),
+        ],
+        [SEEN],
+    ),
+    "addresses where pods have no names": (
+        [readings([1, 5], instance="1.1.1.1:8080", **SUCCESS), readings([7], instance="1.1.1.2:8080", **SUCCESS)],
+        [{"success": [(0.0, 1.0), (1.0, 5.0)]}, {"success": [(0.0, 7.0)]}],
+    ),
+    "nothing that tells pods apart": ([readings([7], zone="x", **SUCCESS)], [{"success": [(0.0, 7.0)]}]),
+}
+
+
+@pytest.mark.parametrize(("matrix", "expected"), PODS.values(), ids=PODS)
+def test_counters_by_pod(matrix: list[Any], expected: list[dict[str, list[tuple[float, float]]]]) -> None:
+    assert promql.by_pod(matrix, "outcome") == expected
+
+
+@pytest.mark.parametrize("matrix", [[{}], [{"metric": {}, "values": "x"}], ["x"], [None]], ids=str)
+def test_what_is_no_matrix_is_refused(matrix: list[Any]) -> None:
+    with pytest.raises(errors.MetricsUnavailable, match="is not a matrix"):
+        promql.by_pod(matrix, "outcome")
+
+
 UNSEEN = measurement.NoData(
     "Prometheus has not scraped revision a twice in the last 60 s (it must scrape the model pods, with honor_labels)"
 )

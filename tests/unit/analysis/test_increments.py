@@ -43,6 +43,33 @@ def test_whatever_pods_count_between_their_restarts_is_counted_once(lives: list[
     assert sum(increments.rises(readings).values()) == counted
 
 
+POD = {
+    "no restart": (
+        {"error": [(1.0, 1.0), (2.0, 2.0)], "success": [(1.0, 9.0), (2.0, 19.0)]},
+        {"error": {2.0: 1.0}, "success": {2.0: 10.0}},
+    ),
+    "one counter has outgrown what it was, the other tells": (
+        {"error": [(1.0, 8.0), (2.0, 3.0)], "success": [(1.0, 10.0), (2.0, 60.0)]},
+        {"error": {2.0: 3.0}, "success": {2.0: 60.0}},
+    ),
+    "one counter was not read when the other fell": (
+        {"error": [(1.0, 8.0), (2.0, 3.0), (3.0, 3.0)], "success": [(1.0, 10.0), (2.0, math.nan), (3.0, 60.0)]},
+        {"error": {2.0: 3.0, 3.0: 0.0}, "success": {3.0: 60.0}},
+    ),
+    "the life after a restart": (
+        {"error": [(1.0, 8.0), (2.0, 3.0), (3.0, 4.0)], "success": [(1.0, 10.0), (2.0, 60.0), (3.0, 70.0)]},
+        {"error": {2.0: 3.0, 3.0: 1.0}, "success": {2.0: 60.0, 3.0: 10.0}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("counters", "expected"), POD.values(), ids=POD)
+def test_counters_of_one_pod_begin_anew_together(
+    counters: dict[str, list[increments.Reading]], expected: dict[str, dict[float, float]]
+) -> None:
+    assert increments.pod_rises(counters) == expected
+
+
 STATES = {
     "nothing": (Outcomes({}, {}), Outcomes({}, {}), State()),
     "both in one interval": (
@@ -50,10 +77,15 @@ STATES = {
         Outcomes({}, {1.0: 90.0}),
         State().observed(Counts(1, 9), Counts(0, 90)),
     ),
-    "scrapes that do not meet end an interval together": (
+    "scrapes that do not meet: an interval ends with stable's": (
         Outcomes({2.0: 1.0}, {2.0: 9.0, 4.0: 10.0}),
         Outcomes({}, {1.0: 90.0, 3.0: 90.0}),
-        State().observed(Counts(1, 9), Counts(0, 90)).observed(Counts(0, 10), Counts(0, 90)),
+        State().observed(Counts(1, 9), Counts(0, 180)).merged(State(alone=Pair(Counts(0, 10), Counts()))),
+    ),
+    "both fail, and stable has not been scraped since": (
+        Outcomes({5.0: 0.0, 10.0: 40.0}, {5.0: 50.0, 10.0: 10.0}),
+        Outcomes({6.0: 0.0}, {6.0: 50.0}),
+        State().observed(Counts(0, 50), Counts(0, 50)).merged(State(alone=Pair(Counts(40, 10), Counts()))),
     ),
     "what has no counterpart yet is shown and not compared": (
         Outcomes({}, {1.0: 9.0}),
