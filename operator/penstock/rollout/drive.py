@@ -122,22 +122,27 @@ def _go_on(pass_: draft.Draft) -> draft.Draft:
 def _watched(pass_: draft.Draft, step: modeldeployment_status.StepStatus, seconds: int) -> draft.Draft:
     """It takes all traffic: what was stable is kept, and the metrics go on, for a while.
 
-    Every step has passed, so at the end only a failure speaks against it; that is one of the stops.
+    Every step has passed, so at the end only a failure speaks against it; that is one of the stops. It ends on what is
+    so now: after a time in which the operator was down, everything is measured first.
     """
     started_at = step.started_at or pass_.now
     if step.started_at is None:
         pass_ = pass_.update(step=step.model_copy(update={"started_at": started_at}))
-    wanted = pass_.seen.wanted
-    if isinstance(wanted, revision.Revision) and wanted.name not in {pass_.candidate.name, pass_.stable_name}:
+    wanted, paused = pass_.seen.wanted, pass_.spec.rollout.paused
+    is_next = isinstance(wanted, revision.Revision) and wanted.name not in {pass_.candidate.name, pass_.stable_name}
+    if isinstance(wanted, revision.Revision) and is_next and not paused:
         return end.promote(
             pass_, f"every step passed; the watch was cut short because version {wanted.version} is next"
         )
     until = started_at + datetime.timedelta(seconds=seconds)
-    if pass_.now >= until and not pass_.spec.rollout.paused:
+    is_over = pass_.now >= until
+    if is_over and not paused and measuring.answered(pass_):
         return end.promote(pass_, f"every step passed, and nothing failed in {seconds} s at 100 %")
     pass_ = measuring.ask(pass_, stops.checks_of(pass_))
-    if pass_.now >= until:
+    if is_over and paused:
         return pass_.held("Paused", "rollout.paused holds the rollout; set it to false to go on")
+    if is_over:
+        return pass_.waiting_for(f"the watch of version {pass_.candidate.model_version} ends with the next measurement")
     note = f"watching version {pass_.candidate.model_version} at 100 % until {until:%H:%M:%S} UTC"
     return pass_.wake(until).waiting_for(note)
 

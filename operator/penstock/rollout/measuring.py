@@ -56,13 +56,16 @@ def _may_end_the_step(pass_: draft.Draft, after: MetricStatus) -> bool:
     """Whether the step may end before the next measurement: then this one has to be known."""
     step = pass_.status.step
     steps = plan.steps_of(pass_.spec, has_stable=pass_.status.stable is not None)
-    if step is None or step.started_at is None or pass_.spec.rollout.paused or step.index >= len(steps):
+    if step is None or step.started_at is None or pass_.spec.rollout.paused:
         return False
-    if steps[step.index].pause is not None:
+    if step.kind == plan.WATCH:  # whatever is known by then
+        ends, hold = True, pass_.spec.rollout.watch_seconds
+    elif step.index >= len(steps) or steps[step.index].pause is not None:
         return False
-    hold = datetime.timedelta(seconds=plan.hold_seconds(steps[step.index]) or 0)
-    interval = datetime.timedelta(seconds=pass_.spec.rollout.analysis.interval_seconds)
-    return after.verdict is Verdict.PASS and after.measured_at + interval >= step.started_at + hold
+    else:
+        ends, hold = after.verdict is Verdict.PASS, plan.hold_seconds(steps[step.index]) or 0
+    interval = pass_.spec.rollout.analysis.interval_seconds
+    return ends and after.measured_at + datetime.timedelta(seconds=interval - hold) >= step.started_at
 
 
 def _tell(pass_: draft.Draft, metric: modeldeployment.Metric, status: MetricStatus) -> draft.Draft:
@@ -103,7 +106,7 @@ def ask(pass_: draft.Draft, metrics: Sequence[modeldeployment.Metric]) -> draft.
         candidate=pass_.candidate.name,
         stable=pass_.stable_name,
         since=current.started_at,
-        stable_is_past=stops.is_watched(pass_),
+        stable_is_past=pass_.status.split.weight == 100,
     )
     interval = pass_.spec.rollout.analysis.interval_seconds
     for metric in metrics:

@@ -75,12 +75,11 @@ def metrics_of(
     A comparison starts anew with each step, so its allowance for false alarms is shared out among the steps that have
     traffic: all of them together undo a version that is not worse no more often than `confidence` says.
     """
-    kind = kind_at(steps, index, rollout.watch_seconds)
     chances = sum(step.kind in _WITH_TRAFFIC for step in steps) + bool(rollout.watch_seconds)
     metrics = tuple(
         _one_of(chances, metric) if chances > 1 and metric.is_tested else metric
         for metric in rollout.analysis.metrics
-        if _can_be_made(metric, steps, index, kind)
+        if _can_be_made(metric, steps, index)
     )
     step = steps[index] if index < len(steps) else None
     exposing = (step.canary or step.shadow) if step else None
@@ -106,16 +105,17 @@ _WITH_TRAFFIC = frozenset(
 )
 
 
-def _can_be_made(metric: modeldeployment.Metric, steps: Sequence[modeldeployment.Step], index: int, kind: str) -> bool:
+def _can_be_made(metric: modeldeployment.Metric, steps: Sequence[modeldeployment.Step], index: int) -> bool:
     """Whether the traffic of a step is of the kind that a metric needs.
 
     Disagreement needs the same requests answered twice, drift both versions answering at the same time.
     """
+    split = split_at(steps, index, "stable", "candidate")
     match metric.type:
         case modeldeployment.MetricType.SHADOW_DISAGREEMENT:
-            return split_at(steps, index, "stable", "candidate").mirror > 0
+            return split.mirror > 0
         case modeldeployment.MetricType.PREDICTION_DRIFT:
-            return kind != WATCH
+            return split.weight < 100
         case _:
             return True
 

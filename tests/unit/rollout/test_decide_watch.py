@@ -27,6 +27,7 @@ from tests.unit.rollout.cases import (
     entry,
     measured,
     normal,
+    passed,
     rolling,
     seen,
     spec,
@@ -58,6 +59,7 @@ def promoted(why: str) -> dict[str, Any]:
             "candidate": None,
             "step": None,
             "split": Split(stable=V2),
+            "verdicts": [],
             "retired": [Retired(name=V1, remove_at=ago(-30))],
             "history": [ended],
         },
@@ -82,10 +84,31 @@ WATCHED = {
         wake=10,
     ),
     "its end, without a failure, is the promotion": Case(
-        watching(120),
+        watching(120, verdicts=[passed(5)]),
         seen(applied=FULL),
         WATCH,
         **{**promoted("every step passed, and nothing failed in 120 s at 100 %"), "wake": 0},
+    ),
+    "an operator that was down at its end measures first": Case(
+        watching(500, verdicts=[passed(490)]),
+        seen(applied=FULL, last_measured={}),
+        WATCH,
+        changes={"message": "the watch of version 2 ends with the next measurement"},
+        actions=(
+            Measure(
+                world.StepId(V2, 1, ago(500)),
+                ERRORS,
+                ports.Subject("ml", "fraud", V2, V1, since=ago(500), stable_is_past=True),
+                60,
+            ),
+        ),
+        wake=10,
+    ),
+    "a pause keeps the next version from cutting it short": Case(
+        watching(),
+        seen(V3, applied=FULL),
+        spec(CANARY, rollout={"watch_seconds": 120, "paused": True}),
+        wake=5,
     ),
     "the next version cuts it short": Case(
         watching(),
@@ -157,6 +180,26 @@ def test_the_watch(case: Case) -> None:
             answer.wake_at,
         )
     assert answer == expected
+
+
+def test_the_last_answer_of_a_watch_is_known_before_it_ends() -> None:
+    """A measurement of the last seconds is written whatever it says, for the watch ends on it."""
+    status = watching(120, verdicts=[passed(10)])
+    answer = measurement.Unavailable("Prometheus is away")
+    case = Case(status, seen(applied=FULL, last_measured={"errors": NOW}, measured=(measured(answer, status),)), WATCH)
+    assert case.answer().status.split == Split(stable=V2)
+    undecided = measured(measurement.NoData("nobody asks"), status)
+    case = Case(status, seen(applied=FULL, last_measured={"errors": NOW}, measured=(undecided,)), WATCH)
+    assert case.answer().status.split == Split(stable=V2)
+
+
+def test_a_canary_that_takes_all_traffic_is_compared_with_what_stable_did_before() -> None:
+    """Nobody else gets requests at the same time, as in a watch."""
+    whole = api.Step(canary=api.CanaryStep(weight=100, hold_seconds=60))
+    at = told.StepStatus(index=0, kind="canary", plan=plan.fingerprint([whole]), started_at=ago(30))
+    found = Case(rolling(at, split=FULL), seen(applied=FULL, last_measured={}), spec(whole)).answer()
+    subjects = [action.subject for action in found.actions if isinstance(action, Measure)]
+    assert subjects == [ports.Subject("ml", "fraud", V2, V1, since=ago(30), stable_is_past=True)]
 
 
 def test_a_failure_in_the_watch_undoes_and_says_where_it_happened() -> None:

@@ -92,6 +92,14 @@ def test_a_step_is_judged_by_what_its_traffic_can_tell(index: int, names: list[s
     assert judged[0].confidence == pytest.approx(0.975)
 
 
+def test_drift_is_not_asked_for_where_stable_answers_nobody() -> None:
+    """It would wait for stable's predictions for ever."""
+    steps = (CANARY, api.Step(canary=api.CanaryStep(weight=100)), PAUSE)
+    rollout = api.Rollout(analysis=api.Analysis(metrics=[ERRORS, DRIFT]))
+    judged = [[metric.name for metric in plan.metrics_of(steps, index, rollout)] for index in range(3)]
+    assert judged == [["errors", "drift"], ["errors"], ["errors"]]
+
+
 def test_a_lone_step_has_all_the_confidence() -> None:
     rollout = api.Rollout(analysis=api.Analysis(metrics=[AGAINST]))
     assert plan.metrics_of((SMOKE, CANARY), 1, rollout) == (AGAINST,)
