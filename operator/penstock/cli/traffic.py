@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.cli import chance
 
-BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BOUNDS = (
+    *(0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1),
+    *(0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0),
+)
 """Upper bounds of the runtime's buckets, in seconds; one more has none."""
 
 SPREAD = 0.5

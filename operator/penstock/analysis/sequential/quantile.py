@@ -17,7 +17,7 @@ much more of the traffic than before or after, may look like the candidate's fau
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.analysis.sequential import binomial, margin, outcome, wording
@@ -132,9 +132,15 @@ def compare(
         render, scale = wording.percent, 100.0
     verdict = outcome.decide(interval, allowed.value)
     why = where + wording.finding(interval, allowed.value, confidence, verdict, state.looks, render, scale=scale)
-    if verdict is Undecided and sum(pair in from_above for pair in from_below) == 1:
+    if verdict is Undecided and _is_one_pair(pairs, needed):
         why += ", and never will be: the buckets are too wide for this margin"
     return verdict(interval, *sizes, state.looks, why)
+
+
+def _is_one_pair(pairs: Sequence[tuple[Cell, Cell]], needed: float) -> bool:
+    """Whether all but one pair of buckets is refuted: more requests change nothing then."""
+    left = (mine.higher + its.lower < needed and mine.lower + its.higher < needed for mine, its in pairs)
+    return sum(left) == 1
 
 
 def cells(observed: Buckets, quantile: float) -> Iterator[Cell]:
