@@ -116,9 +116,10 @@ class Prometheus:
         try:
             return measurement.Compared(await self._evidence(metric, subject, subject.since), plain)
         except errors.PenstockError as error:
-            return measurement.Unavailable(error.message)
+            problem: measurement.Ambiguous | measurement.Unavailable = measurement.Unavailable(error.message)
         except ValueError as error:
-            return measurement.Ambiguous(str(error))
+            problem = measurement.Ambiguous(str(error))
+        return problem if plain is None else measurement.Uncompared(plain, problem)
 
     async def _measure_plain(
         self, metric: modeldeployment.Metric, subject: ports.Subject, window_seconds: int

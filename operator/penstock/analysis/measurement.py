@@ -55,4 +55,12 @@ class Compared:
     plain: Plain | None = None
 
 
-Measurement = Plain | Compared | scores.Scores
+@dataclass(frozen=True, slots=True)
+class Uncompared:
+    """The value by itself, which the metric limits, where the comparison beside it could not be made."""
+
+    plain: Plain
+    problem: Ambiguous | Unavailable
+
+
+Measurement = Plain | Compared | Uncompared | scores.Scores

@@ -97,6 +97,9 @@ def _counted(metric: modeldeployment.Metric, measured: measurement.Measurement) 
             return _Counted(Verdict.ERROR, sentences.unavailable(metric, measured))
         case measurement.Compared():
             return _both(metric, measured)
+        case measurement.Uncompared():
+            limited = _counted(metric, measured.plain)
+            return limited if limited.verdict is Verdict.FAIL else _counted(metric, measured.problem)
         case scores.Scores():
             return _scored(metric, measured)
         case _:

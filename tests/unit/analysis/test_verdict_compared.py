@@ -134,6 +134,22 @@ def test_what_a_comparison_and_a_limit_say_together(
     assert found.inconclusives == 0
 
 
+DOWN = measurement.Unavailable("it is down")
+UNCOMPARED = {
+    "a limit that is broken does not wait for the comparison": (HIGH, DOWN, Verdict.FAIL, "above the limit of 1 %"),
+    "a limit that holds does": (LOW, DOWN, Verdict.ERROR, "could not be measured: it is down"),
+    "nonsense to compare": (LOW, measurement.Ambiguous("9 events of 5"), Verdict.INCONCLUSIVE, "9 events of 5"),
+}
+
+
+@pytest.mark.parametrize(("plain", "problem", "kind", "text"), UNCOMPARED.values(), ids=UNCOMPARED)
+def test_what_a_limit_says_where_nothing_can_be_compared(
+    plain: measurement.Plain, problem: measurement.Ambiguous | measurement.Unavailable, kind: Verdict, text: str
+) -> None:
+    found = verdict.assess(LIMITED, measurement.Uncompared(plain, problem), None, NOW)
+    assert (found.verdict, text in found.message) == (kind, True), found.message
+
+
 def test_waiting_for_evidence_never_counts_against_a_limit() -> None:
     status = assess(ERRORS, FEW)
     for _ in range(50):
