@@ -17,6 +17,7 @@ from penstock.adapters import (
     envoy_discovery,
     envoy_metrics,
     envoy_snapshot,
+    mlflow_peers,
     mlflow_registry,
     prometheus,
     smoke,
@@ -158,7 +159,10 @@ class _Operator:
         self.synced = False
         self.store = cache.Cache()
         self.envoy = envoy_discovery.Envoy(envoy_snapshot.Settings(cluster_domain=config.cluster_domain))
-        self.mlflow = mlflow_registry.Mlflow()
+        trusted = [mlflow_peers.place(config.tracking_uri)] if config.tracking_uri else []
+        self.mlflow = mlflow_registry.Mlflow(
+            peers=mlflow_peers.Peers(config.registry_allowed_hosts, frozenset(trusted))
+        )
         self.prometheus = prometheus.Prometheus(config.prometheus_url)
         self.queue: workqueue.WorkQueue[ports.Key] = workqueue.WorkQueue(
             self._reconcile, workers=config.workers, name="modeldeployments", metrics=workqueue.Metrics(registry)

@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 from penstock import errors, ports
-from penstock.adapters import mlflow_registry, mlflow_store
+from penstock.adapters import mlflow_peers, mlflow_registry, mlflow_store
 from penstock.api.v1alpha1.modeldeployment import ModelRef
 
 from tests.adapters import servers
 from tests.adapters.servers import http_answer
 
 pytestmark = pytest.mark.adapters
+
+ANYWHERE = mlflow_peers.Peers(forbidden=())
+"""The servers of these tests listen on the loopback."""
 
 MODEL = ModelRef(name="fraud", alias="champion")
 SECRET = "hunter2-never-print-this"
@@ -30,7 +33,7 @@ QUICK = mlflow_registry.Limits(
 
 @pytest.fixture
 async def registry() -> AsyncIterator[mlflow_registry.Mlflow]:
-    mlflow = mlflow_registry.Mlflow(QUICK)
+    mlflow = mlflow_registry.Mlflow(QUICK, peers=ANYWHERE)
     yield mlflow
     mlflow.close()
 
@@ -308,7 +311,7 @@ async def test_https_spoken_to_a_server_of_http(registry: mlflow_registry.Mlflow
 
 
 async def test_answers_kept_are_bounded() -> None:
-    registry = mlflow_registry.Mlflow(mlflow_registry.Limits(entries=2))
+    registry = mlflow_registry.Mlflow(mlflow_registry.Limits(entries=2), peers=ANYWHERE)
     async with servers.answering(FOUND) as peer:
         address = ports.RegistryAddress(peer.url)
         for name in ("a", "b", "c", "c", "a"):

@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 from penstock import errors, ports
-from penstock.adapters import mlflow_registry, mlflow_store
+from penstock.adapters import mlflow_peers, mlflow_registry, mlflow_store
 from penstock.api.v1alpha1.modeldeployment import ModelRef
 
 from tests.adapters import servers
 from tests.adapters.conftest import ADMIN
 
 pytestmark = pytest.mark.adapters
+
+ANYWHERE = mlflow_peers.Peers(forbidden=())
+"""The servers of these tests listen on the loopback."""
 
 SECRET = "hunter2-never-print-this"
 
@@ -35,7 +38,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def registry(clock: Clock) -> AsyncIterator[mlflow_registry.Mlflow]:
-    mlflow = mlflow_registry.Mlflow(clock=clock)
+    mlflow = mlflow_registry.Mlflow(clock=clock, peers=ANYWHERE)
     yield mlflow
     mlflow.close()
 
@@ -45,7 +48,7 @@ def admin(url: str) -> ports.RegistryAddress:
 
 
 def client(address: ports.RegistryAddress) -> mlflow_store.Store:
-    return mlflow_store.Store(address, mlflow_store.Limits(read_seconds=30))
+    return mlflow_store.Store(address, mlflow_store.Limits(read_seconds=30), mlflow_peers.session(ANYWHERE))
 
 
 def registered(address: ports.RegistryAddress, name: str | None = None, versions: int = 1) -> str:

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient, pyfunc
 from mlflow.types import ColSpec, Schema
 from penstock import errors, ports
-from penstock.adapters import mlflow_registry, mlflow_signature, mlflow_store
+from penstock.adapters import mlflow_peers, mlflow_registry, mlflow_signature, mlflow_store
 from penstock.analysis.signature import Column, Malformed, Scalar, Signature
 
 from tests.adapters import servers
@@ -19,6 +19,9 @@ from tests.adapters.conftest import ADMIN
 from tests.adapters.servers import http_answer
 
 pytestmark = pytest.mark.adapters
+
+ANYWHERE = mlflow_peers.Peers(forbidden=())
+"""The servers of these tests listen on the loopback."""
 
 DOUBLE = Scalar("double")
 SCORED = Signature(inputs=(Column("x", DOUBLE),), outputs=(Column(None, DOUBLE),))
@@ -40,7 +43,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def registry(clock: Clock) -> AsyncIterator[mlflow_registry.Mlflow]:
-    made = mlflow_registry.Mlflow(clock=clock)
+    made = mlflow_registry.Mlflow(clock=clock, peers=ANYWHERE)
     yield made
     made.close()
 
@@ -87,7 +90,7 @@ def kept(address: ports.RegistryAddress, file: str | None, scheme: str = "mlflow
         "runs": f"runs:/{run.info.run_id}/model",
         "s3": "s3://models/fraud",
     }
-    store = mlflow_store.Store(address, mlflow_store.Limits(read_seconds=30))
+    store = mlflow_store.Store(address, mlflow_store.Limits(read_seconds=30), mlflow_peers.session(ANYWHERE))
     store.create_registered_model(name)
     store.create_model_version(name, sources[scheme], run_id=run.info.run_id)
     return ports.ModelVersion(name, 1)
@@ -271,7 +274,7 @@ MISBEHAVED = {
 
 @pytest.mark.parametrize(("answer", "kind", "said"), MISBEHAVED.values(), ids=MISBEHAVED)
 async def test_an_answer_that_is_no_file(answer: bytes, kind: type[errors.PenstockError], said: str) -> None:
-    registry = mlflow_registry.Mlflow(QUICK)
+    registry = mlflow_registry.Mlflow(QUICK, peers=ANYWHERE)
     async with servers.answering(URI, answer) as peer:
         with pytest.raises(kind) as raised:
             await registry.signature(ports.RegistryAddress(peer.url, ports.Credentials("ann", SECRET)), VERSION)
@@ -281,7 +284,7 @@ async def test_an_answer_that_is_no_file(answer: bytes, kind: type[errors.Pensto
 
 
 async def test_a_server_that_says_nothing_costs_seconds() -> None:
-    registry = mlflow_registry.Mlflow(QUICK)
+    registry = mlflow_registry.Mlflow(QUICK, peers=ANYWHERE)
     async with servers.silent() as peer:
         with pytest.raises(errors.RegistryUnavailable, match="cannot be used: no answer"):
             await registry.signature(ports.RegistryAddress(peer.url), VERSION)

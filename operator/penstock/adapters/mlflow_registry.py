@@ -13,7 +13,7 @@ from mlflow.entities import model_registry
 from mlflow.exceptions import RestException
 
 from penstock import errors, ports
-from penstock.adapters import mlflow_signature, mlflow_store, sharing, transport
+from penstock.adapters import mlflow_peers, mlflow_signature, mlflow_store, sharing, transport
 from penstock.analysis.signature import Signature
 from penstock.api.v1alpha1 import modeldeployment
 
@@ -55,8 +55,14 @@ class _Refusal:
 class Mlflow:
     """Implements `ports.ModelRegistry`."""
 
-    def __init__(self, limits: Limits = Limits(), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits = Limits(),
+        clock: Callable[[], float] = time.monotonic,
+        peers: mlflow_peers.Peers = mlflow_peers.STRANGERS,
+    ) -> None:
         self._limits = limits
+        self._session = mlflow_peers.session(peers)
         self._threads = transport.Threads("mlflow", limits.threads, limits.threads_per_registry)
         self._answers: sharing.Shared[_Question, ports.ModelVersion | _Refusal] = sharing.Shared(clock, limits.entries)
         self._signatures: sharing.Shared[_Question, Signature | _Refusal | None] = sharing.Shared(
@@ -120,8 +126,11 @@ class Mlflow:
                 f"the registry at {where} cannot be used: no answer within {self._limits.total_seconds:g} s"
             ) from error
 
+    def _store(self, registry: ports.RegistryAddress) -> mlflow_store.Store:
+        return mlflow_store.Store(registry, self._limits.exchange, self._session)
+
     def _resolve(self, question: _Question) -> ports.ModelVersion:
-        store = mlflow_store.Store(question.registry, self._limits.exchange)
+        store = self._store(question.registry)
         where = transport.address(question.registry.tracking_uri).uri
         try:
             if question.alias is not None:
@@ -133,7 +142,7 @@ class Mlflow:
         return _model_version(where, question.name, found)
 
     def _signature(self, question: _Question, version: ports.ModelVersion) -> Signature | None:
-        store = mlflow_store.Store(question.registry, self._limits.exchange)
+        store = self._store(question.registry)
         try:
             return mlflow_signature.read(store, version)
         except RestException as error:
@@ -141,7 +150,7 @@ class Mlflow:
             raise _not_found(store, where, question, error) from error
 
     def _tag(self, registry: ports.RegistryAddress, version: ports.ModelVersion, tags: Mapping[str, str]) -> None:
-        store = mlflow_store.Store(registry, self._limits.exchange)
+        store = self._store(registry)
         where = transport.address(registry.tracking_uri).uri
         for key, value in tags.items():
             try:

@@ -1,23 +1,26 @@
 """MLflow's own client for one registry, with the credentials, limits and manners of a server that has many.
 
-The client as it comes reads credentials, time-outs and retries from the environment of the process. Here every request
-is given its own: two time-outs, one retry, no redirect (it would carry a request, and its credentials, to a server
-nobody named), no cookie (the client shares one jar among all registries, whoever they belong to), no .netrc, and an
-answer of a sensible length.
+The client as it comes reads credentials, time-outs and retries from the environment of the process, and calls whatever
+address it is given. Here a request goes through a session that judges addresses and tries once more, and is given its
+own: two time-outs, no redirect (it would carry a request, and its credentials, to a server nobody named), no cookie
+(one jar for all registries, whoever they belong to), no .netrc, and an answer of a sensible length.
 """
 
+import base64
 import json
 from dataclasses import dataclass
 from typing import Any
 
 import requests
+import urllib3
 from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs among our dependencies
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import RestException
 from mlflow.store.model_registry import rest_store
-from mlflow.utils import proto_json_utils, rest_utils
+from mlflow.tracking.request_header import registry as request_headers
+from mlflow.utils import proto_json_utils, rest_utils, workspace_context, workspace_utils
 
 from penstock import errors, ports
-from penstock.adapters import transport
+from penstock.adapters import mlflow_peers, transport
 
 _DENIED_HOST = b"Invalid Host header"
 
@@ -32,11 +35,12 @@ class Limits:
 
 
 class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
-    """MLflow's store over REST. Besides its own RestException it raises RegistryUnavailable and RegistryDenied."""
+    """MLflow's store over REST. Its own RestException is raised, and RegistryUnavailable, RegistryDenied, Misconfigured."""
 
-    def __init__(self, registry: ports.RegistryAddress, limits: Limits) -> None:
+    def __init__(self, registry: ports.RegistryAddress, limits: Limits, session: requests.Session) -> None:
         self._address = transport.address(registry.tracking_uri)
         self._limits = limits
+        self._session = session
         given = registry.credentials
         credentials = rest_utils.MlflowHostCreds(
             self._address.uri,
@@ -44,7 +48,7 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
             password=given.password or self._address.password,
             token=given.token,
         )
-        self._has_credentials = bool((credentials.username and credentials.password) or credentials.token)
+        self._authorization = _authorization(credentials)
         super().__init__(lambda: credentials)
 
     def artifact(self, endpoint: str, **params: str) -> bytes | None:
@@ -66,16 +70,10 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
     def _exchange(self, endpoint: str, method: str, payload: dict[str, Any]) -> tuple[requests.Response, bytes]:
         """One request and its answer, if the server speaks for itself."""
         try:
-            response = rest_utils.http_request(
-                self.get_host_creds(),
-                endpoint,
+            response = self._session.request(
                 method,
-                max_retries=1,
-                backoff_factor=0,
-                backoff_jitter=0,
-                retry_codes=frozenset(),
-                raise_on_status=False,
-                respect_retry_after_header=False,
+                f"{self._address}{endpoint}",
+                headers=self._headers(),
                 timeout=(self._limits.connect_seconds, self._limits.read_seconds),
                 allow_redirects=False,
                 stream=True,
@@ -83,10 +81,22 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
                 **payload,
             )
             content = transport.body(response, self._limits.answer_bytes)
-        except (MlflowException, requests.exceptions.RequestException, transport.TooLong) as error:
+        except mlflow_peers.Refused as error:
+            raise errors.Misconfigured(f"the registry at {self._address} is not called: {error}") from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, transport.TooLong) as error:
             raise self._unavailable(self._why(error)) from error
         self._check_status(response, content)
         return response, content
+
+    def _headers(self) -> dict[str, str]:
+        """Those of MLflow's own client, and the login."""
+        headers = dict(request_headers.resolve_request_headers())
+        workspace = workspace_context.get_request_workspace()
+        if workspace:
+            headers.setdefault(workspace_utils.WORKSPACE_HEADER_NAME, workspace)
+        if self._authorization is not None:
+            headers["Authorization"] = self._authorization
+        return headers
 
     def _check_status(self, response: requests.Response, content: bytes) -> None:
         status = response.status_code
@@ -103,7 +113,7 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
         answers = f"answers {transport.status_line(status)}"
         if _DENIED_HOST in content:
             return f"refuses this host name ({answers}): start it with --allowed-hosts naming it"
-        if not self._has_credentials:
+        if self._authorization is None:
             return (
                 f"wants credentials ({answers}): name a Secret with MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in spec.model.registry.secretRef"
@@ -141,6 +151,13 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
     @staticmethod
     def _why(error: Exception) -> str:
         return str(error) if isinstance(error, transport.TooLong) else transport.explain(error)
+
+
+def _authorization(credentials: rest_utils.MlflowHostCreds) -> str | None:
+    if credentials.username and credentials.password:
+        login = f"{credentials.username}:{credentials.password}".encode()
+        return f"Basic {base64.standard_b64encode(login).decode()}"
+    return f"Bearer {credentials.token}" if credentials.token else None
 
 
 def _as_prepared(request: requests.PreparedRequest) -> requests.PreparedRequest:
