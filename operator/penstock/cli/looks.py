@@ -103,7 +103,7 @@ class Rates:
         del elapsed
         if self.worse.is_enough:
             return Verdict.FAIL
-        if self.seen.rows[-1].total < self.metric.min_samples:
+        if not self.seen.intervals or self.seen.rows[-1].total < self.metric.min_samples:
             return Verdict.INCONCLUSIVE if self.metric.on_no_data is OnNoData.WAIT else None
         return Verdict.PASS if self.not_worse.is_enough else Verdict.INCONCLUSIVE
 

@@ -188,7 +188,7 @@ class _Rollout:
         self.last_step = "watch at 100 %" if watched else plan.describe(spec.rollout.steps, step.index)
         self.shares.append((self.now, 1 - split.weight / 100))
         metrics = () if split.candidate is None else plan.metrics_of(spec.rollout.steps, step.index, spec.rollout)
-        backwards = -1 if watched else 1  # in the watch stable's past is the reference, the latest first
+        backwards = -1 if split.weight == 100 else 1  # then stable's past is the reference, the latest first
         self.here = stay.Stay(
             stream=self.stream,
             source=self.source,
