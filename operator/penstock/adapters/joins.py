@@ -17,6 +17,9 @@ from penstock.analysis.drift import Distributions
 from penstock.analysis.scores import Known, Scores
 from penstock.api.v1alpha1.modeldeployment import Scorer
 
+NOTHING = "no rows"
+"""The class of an answer that predicts nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
@@ -154,8 +157,8 @@ class Drift:
                 ids.add(entry.request)
                 failed += entry.failed
                 oversized += entry.value is None and not entry.failed
-                if entry.value is not None and entry.value != []:
-                    found.append(prediction.row_of(entry.value, entry.request))
+                if entry.value is not None:  # to say nothing is a prediction too
+                    found.append(NOTHING if entry.value == [] else prediction.row_of(entry.value, entry.request))
         self._seen = self._seen.observed(
             *rows,
             failed=failed,

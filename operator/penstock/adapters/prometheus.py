@@ -23,6 +23,9 @@ from penstock.api.v1alpha1.modeldeployment import MetricType
 
 _OUTCOMES = ("model_error", "success")
 
+_SETTLING_SECONDS = 1.0
+"""How far back two counters are read by two questions, so that no scrape comes in between."""
+
 _Grouped = Mapping[promql.Owner, Mapping[str, float]]
 
 
@@ -139,7 +142,8 @@ class Prometheus:
     ) -> measurement.Evidence:
         """All of both versions since then. Raises MetricsUnavailable, QueryInvalid; ValueError for unfit counters."""
         since = since.replace(microsecond=0)  # the client library asks for whole seconds
-        elapsed = max(0.0, self._now() - since.timestamp())
+        settled = self._now() - (_SETTLING_SECONDS if metric.type is MetricType.PROMETHEUS else 0.0)
+        elapsed = max(0.0, settled - since.timestamp())
         step = increments.step_seconds(elapsed)
         span = since, int(elapsed / step), step
         sides = _Side(subject.candidate, *span), _Side(subject.stable or "", *span, is_past=subject.stable_is_past)

@@ -143,7 +143,8 @@ def _parsed(name: Name, body: bytes) -> _Page:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         try:
-            content = json.loads(body)  # knows NaN and Infinity
+            content = json.loads(body)  # knows NaN and Infinity, and half characters, which nobody can store
+            content = json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
         except (ValueError, RecursionError):
             raise _Unreadable(f"what it answers is no page of {name}") from None
     match content:

@@ -45,6 +45,16 @@ def compare(metric: modeldeployment.Metric, evidence: measurement.Evidence) -> o
             assert_never(evidence)
 
 
+def advice(metric: modeldeployment.Metric, evidence: measurement.Evidence) -> str:
+    """What to do where more requests may never decide it; empty where they will."""
+    is_relative = metric.max_relative_increase is not None
+    if is_relative and isinstance(evidence, counts.State) and not evidence.total().stable.errors:
+        return ": while stable has no errors, a share of them tells nothing; set maxIncrease instead"
+    if metric.is_compared and not allowed(metric).value:
+        return ": a version that is exactly as good stays undecided; allow an increase above 0"
+    return ""
+
+
 def allowed(metric: modeldeployment.Metric) -> margin.Margin:
     """How much worse than stable the candidate may be."""
     if metric.max_relative_increase is not None:

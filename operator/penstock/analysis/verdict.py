@@ -7,7 +7,7 @@ with a limit; whatever else comes in stays what it is: no answer yet, no answer,
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import assert_never
 
@@ -49,6 +49,12 @@ Judgement = Passed | Failed | Held | Waiting
 
 RECENT = 10
 """Values that the status remembers of a metric."""
+
+LONGEST_MESSAGE = 1000
+"""Characters of a message, that the status of any number of metrics fits into the object."""
+
+LONGEST_JUDGEMENT = 2000
+"""Characters about all metrics together: history keeps many of these."""
 
 INCONCLUSIVE = "AnalysisInconclusive"
 ERROR = "AnalysisError"
@@ -149,10 +155,13 @@ def _against_stable(metric: modeldeployment.Metric, evidence: measurement.Eviden
             return replace(_inconclusive(metric, found.why), numbers=numbers)
         case outcome.NotWorse() | outcome.Undecided() if found.candidate < metric.min_samples:
             return replace(_without_data(metric, measurement.NoData("", found.candidate)), numbers=numbers)
+        case outcome.Undecided() if not (found.candidate and found.stable):
+            message = found.why.removeprefix(f"{metric.name}: ")
+            return replace(_without_data(metric, measurement.NoData(message, found.candidate)), numbers=numbers)
         case outcome.NotWorse():
             return _Counted(Verdict.PASS, sentences.named(metric, found.why), numbers=numbers)
         case outcome.Undecided():
-            message = sentences.named(metric, found.why)
+            message = sentences.named(metric, found.why) + comparing.advice(metric, evidence)
             return _Counted(Verdict.INCONCLUSIVE, message, counts=False, numbers=numbers)
         case _:
             assert_never(found)
@@ -212,7 +221,7 @@ def _with_counters(
     return MetricStatus(
         name=metric.name,
         verdict=counted.verdict,
-        message=counted.message,
+        message=sentences.clipped(counted.message, LONGEST_MESSAGE),
         measured_at=now,
         failures=failures,
         inconclusives=inconclusives,
@@ -237,7 +246,7 @@ def judge(metrics: Sequence[modeldeployment.Metric], statuses: Sequence[MetricSt
     known = [(metric, by_name[metric.name]) for metric in deciding if metric.name in by_name]
     failed = [(metric, status) for metric, status in known if status.failures > metric.failure_limit]
     if failed:
-        return Failed(failed[0][0].name, "; ".join(_failed(metric, status) for metric, status in failed))
+        return Failed(failed[0][0].name, _joined(_failed(metric, status) for metric, status in failed))
     inconclusive = [status for metric, status in known if status.inconclusives > metric.inconclusive_limit]
     if inconclusive:
         return Held(INCONCLUSIVE, _told(inconclusive))
@@ -249,7 +258,7 @@ def judge(metrics: Sequence[modeldeployment.Metric], statuses: Sequence[MetricSt
     if not pending and not unmeasured:
         return Passed()
     missing = [f"not measured yet: {', '.join(unmeasured)}"] if unmeasured else []
-    return Waiting("; ".join([*(status.message for status in pending), *missing]))
+    return Waiting(_joined([*(status.message for status in pending), *missing]))
 
 
 def _failed(metric: modeldeployment.Metric, status: MetricStatus) -> str:
@@ -257,7 +266,11 @@ def _failed(metric: modeldeployment.Metric, status: MetricStatus) -> str:
 
 
 def _told(statuses: Sequence[MetricStatus]) -> str:
-    return "; ".join(status.message for status in statuses)
+    return _joined(status.message for status in statuses)
+
+
+def _joined(messages: Iterable[str]) -> str:
+    return sentences.clipped("; ".join(messages), LONGEST_JUDGEMENT)
 
 
 def is_due(interval_seconds: float, last_measured: datetime.datetime | None, now: datetime.datetime) -> bool:

@@ -494,7 +494,8 @@ async def test_drift_counts_one_row_of_each_request_once(bench: Bench) -> None:
     bench.new[0].answered("no-rows", [])
     bench.new[0].answered("failed", None, outcome="model_error")
     found = drifted(await bench.measure(DRIFT))
-    assert (found.candidate, found.stable, found.duplicates, found.failed) == ((("b", 120),), (("a", 120),), 1, 1)
+    candidate = (("b", 120), ("no rows", 1))
+    assert (found.candidate, found.stable, found.duplicates, found.failed) == (candidate, (("a", 120),), 1, 1)
 
 
 async def test_a_candidate_whose_answers_are_all_identical(bench: Bench) -> None:
@@ -502,6 +503,22 @@ async def test_a_candidate_whose_answers_are_all_identical(bench: Bench) -> None
         both(bench, f"r{number}", [number / 7], [0.5])
     assert agreed(await bench.measure()).collapsed
     assert "a collapse at 95 %" in drift.compare(drifted(await bench.measure(DRIFT)), 0.1).why
+
+
+async def test_a_candidate_that_answers_fast_because_it_answers_nothing(bench: Bench) -> None:
+    for number in range(10):
+        bench.old[0].answered(f"s{number}", ["a" if number % 2 else "b"])
+        bench.new[0].answered(f"c{number}", [])
+    assert drift.compare(drifted(await bench.measure(DRIFT)), 0.1, name="drift").why == (
+        "drift: all 10 of the candidate's are the same (no rows), and 0 of 10 of stable's: a collapse at 95 % after 2 "
+        "looks"
+    )
+
+
+async def test_half_characters_are_read_and_can_be_stored(bench: Bench) -> None:
+    bench.old[0].answered("r1", ["a"])
+    bench.new[0].answered("r1", ["\ud800"])
+    assert agreed(await bench.measure()).worst[0].candidate.encode() == b'"?"'
 
 
 async def test_vectors_of_other_length(bench: Bench) -> None:
