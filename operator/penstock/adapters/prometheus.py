@@ -144,7 +144,10 @@ class Prometheus:
         since = since.replace(microsecond=0)  # the client library asks for whole seconds
         settled = self._now() - (_SETTLING_SECONDS if metric.type is MetricType.PROMETHEUS else 0.0)
         elapsed = max(0.0, settled - since.timestamp())
-        step = increments.step_seconds(elapsed)
+        is_timed = metric.type is MetricType.LATENCY
+        step = increments.step_seconds(
+            elapsed, increments.MOST_POINTS_OF_BUCKETS if is_timed else increments.MOST_POINTS
+        )
         span = since, int(elapsed / step), step
         sides = _Side(subject.candidate, *span), _Side(subject.stable or "", *span, is_past=subject.stable_is_past)
         match metric.type:

@@ -26,11 +26,14 @@ Rises = Mapping[float, float]
 MOST_POINTS = 512
 """Moments at most at which a counter is read; a longer time is read at longer steps."""
 
+MOST_POINTS_OF_BUCKETS = 64
+"""The same for histograms: they are of many counters, and compared by their sums, not within intervals."""
 
-def step_seconds(elapsed_seconds: float) -> int:
+
+def step_seconds(elapsed_seconds: float, most: int = MOST_POINTS) -> int:
     """Seconds between two readings: a power of two, so that intervals of the past stay what they were."""
     step = 1
-    while elapsed_seconds / step > MOST_POINTS:
+    while elapsed_seconds / step > most:
         step *= 2
     return step
 

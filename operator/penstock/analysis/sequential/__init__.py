@@ -6,5 +6,5 @@ starts at 1 and whose expectation never rises above 1, at no stopping time, whil
 inequality bounds the chance that it ever reaches 1 / (1 - confidence) by 1 - confidence, however often one looks.
 
 `errorrate` compares error rates, `quantile` quantiles of histograms, `mean` means. Each has a State of increments, a
-`compare` that turns it into an `outcome`, and margins from `margin`. Nothing in rollouts uses them yet.
+`compare` that turns it into an `outcome`, and margins from `margin`. `analysis.comparing` asks them for verdicts.
 """
