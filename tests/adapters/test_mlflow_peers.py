@@ -102,7 +102,7 @@ async def test_a_name_is_refused_for_what_it_resolves_to() -> None:
 class Once(mlflow_peers.Peers):
     """A name that resolved once, when it was judged, and to nothing ever after."""
 
-    def addresses(self, host: str, port: int) -> tuple[str, ...]:
+    def addresses(self, host: str, port: int) -> tuple[str, ...]:  # noqa: ARG002
         return ("127.0.0.1",)
 
 

@@ -72,6 +72,7 @@ class Mlflow:
     def close(self) -> None:
         """Ask nothing more."""
         self._threads.close()
+        self._session.close()
 
     async def resolve(self, registry: ports.RegistryAddress, model: modeldeployment.ModelRef) -> ports.ModelVersion:
         """The version that `model` names, at most `model.poll_seconds` old (errors: a few seconds)."""

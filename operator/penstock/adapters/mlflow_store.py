@@ -35,7 +35,7 @@ class Limits:
 
 
 class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
-    """MLflow's store over REST. Its own RestException is raised, and RegistryUnavailable, RegistryDenied, Misconfigured."""
+    """MLflow's store over REST. It raises RestException, RegistryUnavailable, RegistryDenied and Misconfigured."""
 
     def __init__(self, registry: ports.RegistryAddress, limits: Limits, session: requests.Session) -> None:
         self._address = transport.address(registry.tracking_uri)
@@ -49,6 +49,7 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
             token=given.token,
         )
         self._authorization = _authorization(credentials)
+        self._secrets = _secrets(credentials, self._authorization)
         super().__init__(lambda: credentials)
 
     def artifact(self, endpoint: str, **params: str) -> bytes | None:
@@ -132,7 +133,8 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
         if status != 200:
             if not isinstance(answer.get("error_code"), str):
                 raise self._not_mlflow(status, "is not an error of MLflow's")
-            raise RestException(answer)
+            told = {key: str(answer.get(key) or "") for key in ("error_code", "message")}
+            raise RestException({key: self._without_secrets(text) for key, text in told.items()})  # it logs the code
         try:
             proto_json_utils.parse_dict(answer, message)
         except (json_format.Error, TypeError, ValueError, AttributeError, KeyError) as error:
@@ -146,7 +148,13 @@ class Store(rest_store.RestStore):  # type: ignore[misc]  # mlflow is not typed
         )
 
     def _unavailable(self, why: str) -> errors.RegistryUnavailable:
-        return errors.RegistryUnavailable(f"the registry at {self._address} cannot be used: {why}")
+        said = self._without_secrets(why)
+        return errors.RegistryUnavailable(f"the registry at {self._address} cannot be used: {said}")
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     @staticmethod
     def _why(error: Exception) -> str:
@@ -157,7 +165,21 @@ def _authorization(credentials: rest_utils.MlflowHostCreds) -> str | None:
     if credentials.username and credentials.password:
         login = f"{credentials.username}:{credentials.password}".encode()
         return f"Basic {base64.standard_b64encode(login).decode()}"
-    return f"Bearer {credentials.token}" if credentials.token else None
+    if not credentials.token:
+        return None
+    if not (credentials.token.isascii() and credentials.token.isprintable()):
+        raise errors.RegistryDenied(
+            "the token of the registry holds a line break or a letter that no token has: correct MLFLOW_TRACKING_TOKEN "
+            "in the Secret named in spec.model.registry.secretRef"
+        )
+    return f"Bearer {credentials.token}"
+
+
+def _secrets(credentials: rest_utils.MlflowHostCreds, authorization: str | None) -> tuple[str, ...]:
+    """What must not be repeated, the longest first; what is shorter than a word is no secret."""
+    sent = [authorization.partition(" ")[2]] if authorization else []
+    known = {*sent, credentials.username, credentials.password, credentials.token}
+    return tuple(sorted((one for one in known if one and len(one) > 3), key=len, reverse=True))
 
 
 def _as_prepared(request: requests.PreparedRequest) -> requests.PreparedRequest:
