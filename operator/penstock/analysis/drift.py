@@ -1,12 +1,13 @@
 """Are the candidate's predictions distributed as stable's are? Pure.
 
 The measure is the Jensen-Shannon `divergence` of predicted classes, or for numbers of at most `BINS` bins between
-quantiles of stable's first `WARM_UP` predictions (which are used up by that and not counted, so that the bins do not
-fit one sample better than the other). Worse needs more than a divergence above the limit: that `chisquare` rejects that
-both samples come from one distribution. It is looked at whenever the smaller sample has doubled, from `FIRST` on, and
-the k-th look may spend alpha / (k (k + 1)), which adds up to alpha over all looks. So however often anybody asks,
-alike versions are called Worse with probability 1 - confidence at most (nearly: chi-square is an approximation, and
-tests measure how near). NotWorse is that the divergence as measured is at most the limit, and no more is claimed.
+quantiles (or between values, if few) of stable's first `WARM_UP` predictions (which are used up by that and not
+counted, so that the bins do not fit one sample better than the other). Worse needs more than a divergence above the
+limit: that `chisquare` rejects that both samples come from one distribution. It is looked at whenever the smaller
+sample has doubled, from `FIRST` on, and the k-th look may spend alpha / (k (k + 1)), which adds up to alpha over all
+looks. So however often anybody asks, alike versions are called Worse with probability 1 - confidence at most (nearly:
+chi-square is an approximation, and tests measure how near). NotWorse is that the divergence as measured is at most the
+limit, and no more is claimed.
 
 A collapse (all of the candidate's answers the same, stable's not) is found from a few answers, whatever the limit. If
 the versions are alike, the order of the answers says nothing. Of N answers, T of them with the value of the candidate's
@@ -20,6 +21,7 @@ In a shadow both get the same requests, which makes alike versions only more ali
 
 import bisect
 import collections
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -171,10 +173,18 @@ class Distributions:
 
 
 def _edges(readings: Sequence[Reading]) -> tuple[float, ...] | None:
-    """Quantiles between the bins, or None if these are classes: not all numbers, or few different ones."""
+    """Quantiles between the bins, or None if these are classes: not all numbers, or few different whole ones.
+
+    Few different ones that are not whole are what a regression says of few different requests: a bin for each of them,
+    so that a version that says nearly the same does.
+    """
     numbers = sorted(answer for answer in readings if not isinstance(answer, str))
-    if len(numbers) < len(readings) / 2 or len(set(readings)) <= BINS:
+    if len(numbers) < len(readings) / 2:
         return None
+    if len(set(readings)) <= BINS:
+        if len(numbers) < len(readings) or all(number.is_integer() for number in numbers):
+            return None
+        return tuple((one + other) / 2 for one, other in itertools.pairwise(sorted(set(numbers)))) or None
     size = len(numbers)
     quantiles = {numbers[math.ceil(size * cut / BINS) - 1] for cut in range(1, BINS)}
     below = max(number for number in numbers if number < numbers[-1])

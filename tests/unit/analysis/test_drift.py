@@ -162,6 +162,16 @@ def test_a_few_different_numbers_are_classes() -> None:
     assert (seen.edges, seen.candidate, seen.stable) == (None, (("0", 1), ("0.5", 1), ("1", 1)), (("0", 50), ("1", 50)))
 
 
+def test_a_regression_that_is_asked_little_and_says_nearly_the_same_has_not_drifted() -> None:
+    """Its numbers are few because the requests are; they are no classes."""
+    asked = [0.1, 0.25, 0.7] * 100
+    seen = Distributions().observed([value + 1e-6 for value in asked], asked)
+    assert seen.edges == pytest.approx((0.175, 0.475))
+    assert isinstance(drift.compare(seen, 0.1), NotWorse)
+    shifted = Distributions().observed([value + 0.3 for value in asked], asked)
+    assert isinstance(drift.compare(shifted, 0.1), Worse)
+
+
 def test_more_classes_than_anybody_can_look_at() -> None:
     seen = Distributions().observed([f"c{n}" for n in range(3000)], [f"s{n}" for n in range(3000)])
     assert (len(seen.candidate), len(seen.stable)) == (1, drift.CLASSES + 1)
