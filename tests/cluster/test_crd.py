@@ -82,7 +82,7 @@ def test_defaults_given_in_part_are_filled_in_further_down(api: Api, namespace: 
                     "type": "ErrorRate",
                     "max": 0.05,
                     "minSamples": 20,
-                    "windowSeconds": 60,
+                    "windowSeconds": 600,
                     "onNoData": "Wait",
                     "failureLimit": 0,
                     "inconclusiveLimit": 0,

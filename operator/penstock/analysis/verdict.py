@@ -162,7 +162,7 @@ def _against_stable(metric: modeldeployment.Metric, evidence: measurement.Eviden
             return _Counted(Verdict.PASS, sentences.named(metric, found.why), numbers=numbers)
         case outcome.Undecided():
             message = sentences.named(metric, found.why) + comparing.advice(metric, evidence)
-            return _Counted(Verdict.INCONCLUSIVE, message, counts=False, numbers=numbers)
+            return _Counted(Verdict.INCONCLUSIVE, message, counts=found.for_good, numbers=numbers)
         case _:
             assert_never(found)
 

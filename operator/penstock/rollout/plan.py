@@ -75,7 +75,7 @@ def metrics_of(
     A comparison starts anew with each step, so its allowance for false alarms is shared out among the steps that have
     traffic: all of them together undo a version that is not worse no more often than `confidence` says.
     """
-    chances = sum(step.kind in _WITH_TRAFFIC for step in steps) + bool(rollout.watch_seconds)
+    chances = sum(_has_traffic(steps, number) for number in range(len(steps))) + bool(rollout.watch_seconds)
     metrics = tuple(
         _one_of(chances, metric) if chances > 1 and metric.is_tested else metric
         for metric in rollout.analysis.metrics
@@ -100,9 +100,10 @@ def _one_of(chances: int, metric: modeldeployment.Metric) -> modeldeployment.Met
     return metric.model_copy(update={"confidence": 1 - (1 - metric.confidence) / chances})
 
 
-_WITH_TRAFFIC = frozenset(
-    {modeldeployment.StepKind.SHADOW, modeldeployment.StepKind.CANARY, modeldeployment.StepKind.PAUSE}
-)
+def _has_traffic(steps: Sequence[modeldeployment.Step], index: int) -> bool:
+    """Whether metrics judge a step."""
+    asked = steps[index].kind is modeldeployment.StepKind.SMOKE_TEST
+    return not asked and split_at(steps, index, "stable", "candidate").candidate is not None
 
 
 def _can_be_made(metric: modeldeployment.Metric, steps: Sequence[modeldeployment.Step], index: int) -> bool:

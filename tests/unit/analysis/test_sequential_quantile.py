@@ -70,7 +70,8 @@ SAID: dict[str, tuple[Outcome, Outcome]] = {
             10,
             "p90: 0.1 to 0.25 s over 1,000 requests against 0.1 to 0.25 s over 10,000 requests: between 0.15 s better and "
             "0.15 s worse at 95 % after 10 looks: not decided yet, and never will be: the buckets are too wide for this "
-            "margin",
+            "margin, so set a wider one",
+            for_good=True,
         ),
     ),
     "too early": (
@@ -93,7 +94,8 @@ SAID: dict[str, tuple[Outcome, Outcome]] = {
             10,
             "p90: above 0.5 s over 1,000 requests against above 0.5 s over 10,000 requests: between any amount better and "
             "any amount worse at 95 % after 10 looks: not decided yet, and never will be: the buckets are too wide for "
-            "this margin",
+            "this margin, so set a wider one",
+            for_good=True,
         ),
     ),
     "no requests": (

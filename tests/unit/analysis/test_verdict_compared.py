@@ -186,6 +186,15 @@ HISTOGRAMS = {
 }
 
 
+def test_what_no_number_of_requests_will_tell_holds_the_rollout() -> None:
+    """Both p90 are known to lie between 0.2 and 0.5 s: that is wider than the margin."""
+    state = quantile.State(buckets(0, 0, 4000, 4000), buckets(0, 0, 4000, 4000), 5)
+    found = assess(LATENCY, state)
+    assert (found.verdict, found.inconclusives) == (Verdict.INCONCLUSIVE, 1)
+    assert "the buckets are too wide for this margin, so set a wider one" in found.message
+    assert isinstance(verdict.judge([LATENCY], [found]), verdict.Held)
+
+
 @pytest.mark.parametrize(("candidate", "stable", "kind", "counted"), HISTOGRAMS.values(), ids=HISTOGRAMS)
 def test_quantiles(candidate: quantile.Buckets, stable: quantile.Buckets, kind: Verdict, counted: int) -> None:
     found = assess(LATENCY, quantile.State(candidate, stable, 5))

@@ -40,13 +40,14 @@ class NotWorse:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Both are still possible: `candidate` and `stable` observations do not tell."""
+    """Both are still possible: `candidate` and `stable` observations do not tell; `for_good` if no number of them will."""
 
     interval: Interval
     candidate: int
     stable: int
     looks: int
     why: str
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ def compare(
     verdict = outcome.decide(interval, allowed.value)
     why = where + wording.finding(interval, allowed.value, confidence, verdict, state.looks, render, scale=scale)
     if verdict is Undecided and _is_one_pair(pairs, needed):
-        why += ", and never will be: the buckets are too wide for this margin"
+        why += ", and never will be: the buckets are too wide for this margin, so set a wider one"
+        return Undecided(interval, *sizes, state.looks, why, for_good=True)
     return verdict(interval, *sizes, state.looks, why)
 
 

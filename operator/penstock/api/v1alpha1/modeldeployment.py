@@ -498,8 +498,11 @@ class Metric(base.Model):
 
 
 def default_metrics() -> list[Metric]:
-    """What guards a rollout whose author named no metrics: a model that fails one request in twenty does not go on."""
-    return [Metric(name="errors", type=MetricType.ERROR_RATE, max=0.05, min_samples=20)]
+    """What guards a rollout whose author named no metrics: a model that fails one request in twenty does not go on.
+
+    The window is long enough for 20 requests also where a tenth of one request a second is the candidate's.
+    """
+    return [Metric(name="errors", type=MetricType.ERROR_RATE, max=0.05, min_samples=20, window_seconds=600)]
 
 
 class Analysis(base.Model):
