@@ -9,7 +9,7 @@ from tests.e2e.stage import Stage
 SMOKE: Json = {"smokeTest": {}}
 METRICS: Sequence[Json] = (
     {"name": "errors", "type": "ErrorRate", "max": 0.05, "windowSeconds": 15, "minSamples": 8},
-    {"name": "latency", "type": "Latency", "quantile": 0.8, "max": 0.25, "windowSeconds": 15, "minSamples": 8},
+    {"name": "latency", "type": "Latency", "quantile": 0.8, "max": 0.6, "windowSeconds": 15, "minSamples": 8},
 )
 
 

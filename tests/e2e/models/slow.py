@@ -5,7 +5,7 @@ import time
 import pandas as pd
 from mlflow import models, pyfunc
 
-SECONDS = 0.4
+SECONDS = 1.0
 
 
 class Slow(pyfunc.PythonModel):  # type: ignore[misc]
