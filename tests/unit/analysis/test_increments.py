@@ -169,9 +169,9 @@ def test_a_longer_time_is_read_at_longer_steps(elapsed: float, step: int) -> Non
 
 @pytest.mark.parametrize("elapsed", [1, 64, 65, 3600, 86400, 604800])
 def test_histograms_of_hundreds_of_pods_are_a_short_answer(elapsed: float) -> None:
-    """14 buckets of 500 pods at every moment, 25 bytes each, fit into what is read of an answer."""
+    """33 buckets of 250 pods at every moment, 25 bytes each, fit into what is read of an answer."""
     step = increments.step_seconds(elapsed, increments.MOST_POINTS_OF_BUCKETS)
-    assert (elapsed / step + 1) * 14 * 500 * 25 < 16 << 20
+    assert (elapsed / step + 1) * 33 * 250 * 25 < 16 << 20
 
 
 def test_what_came_before_is_read_backwards() -> None:
