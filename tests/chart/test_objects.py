@@ -15,14 +15,21 @@ OPERATOR = {
     ("RoleBinding", "penstock-operator-own"),
     ("Deployment", "penstock-operator"),
     ("Service", "penstock-operator"),
+    ("NetworkPolicy", "penstock-operator"),
 }
 USER_ROLES = {("ClusterRole", "penstock-view"), ("ClusterRole", "penstock-edit")}
-ENVOY = {("Deployment", "penstock-envoy"), ("Service", "penstock-envoy"), ("PodDisruptionBudget", "penstock-envoy")}
+ENVOY = {
+    ("Deployment", "penstock-envoy"),
+    ("Service", "penstock-envoy"),
+    ("PodDisruptionBudget", "penstock-envoy"),
+    ("NetworkPolicy", "penstock-envoy"),
+}
 MLFLOW = {("Deployment", "penstock-mlflow"), ("Service", "penstock-mlflow")}
 PROMETHEUS = {
     ("ConfigMap", "penstock-prometheus"),
     ("Deployment", "penstock-prometheus"),
     ("Service", "penstock-prometheus"),
+    ("NetworkPolicy", "penstock-prometheus"),
 }
 CRDS = {("CustomResourceDefinition", "modeldeployments.penstock.dev")}
 ALL = OPERATOR | USER_ROLES | ENVOY | MLFLOW | PROMETHEUS | CRDS
@@ -45,6 +52,9 @@ OWN_PROMETHEUS = {"url": "http://prometheus.example", "embedded": {"enabled": Fa
             {"rbac": {"create": False}},
             {one for one in ALL if "Role" not in one[0]},
             id="no rights, somebody else grants them",
+        ),
+        pytest.param(
+            {"networkPolicy": {"enabled": False}}, {one for one in ALL if one[0] != "NetworkPolicy"}, id="open ports"
         ),
         pytest.param({"rbac": {"aggregateToUserRoles": False}}, ALL - USER_ROLES, id="no roles for users"),
         pytest.param(
@@ -101,6 +111,9 @@ def test_tells_the_operator_where_everything_is(defaults: rendering.Rendered) ->
         "PENSTOCK_IMAGE_PULL_POLICY": "IfNotPresent",
         "PENSTOCK_TRACKING_URI": "http://penstock-mlflow.penstock-system.svc.cluster.local:5000",
         "PENSTOCK_REGISTRY_SECRET": "",
+        "PENSTOCK_REGISTRY_ALLOWED_HOSTS": "",
+        "PENSTOCK_POD_POLICY_LEVEL": "restricted",
+        "PENSTOCK_POD_POLICY_SERVICE_ACCOUNTS": "",
         "PENSTOCK_PROMETHEUS_URL": "http://penstock-prometheus.penstock-system.svc.cluster.local:9090",
         "PENSTOCK_ENVOY_SERVICE": "penstock-envoy",
         "PENSTOCK_CLUSTER_DOMAIN": "cluster.local",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from penstock import settings
 
 from tests.chart import rendering
 
@@ -71,12 +72,12 @@ def rights(role: dict[str, Any]) -> dict[str, set[str]]:
 
 
 READ = {"get", "list", "watch"}
-CHANGE = {*READ, "create", "patch", "delete"}
+CHANGE = {*READ, "create", "delete"}
 OPERATOR_RIGHTS = {
     "penstock.dev/modeldeployments": READ,
-    "penstock.dev/modeldeployments/status": {"update", "patch"},
+    "penstock.dev/modeldeployments/status": {"update"},
     "apps/deployments": CHANGE,
-    "apps/controllerrevisions": CHANGE,
+    "apps/controllerrevisions": CHANGE - {"watch"},
     "apps/deployments/scale": {"patch"},
     "services": CHANGE,
     "pods": READ,
@@ -131,3 +132,96 @@ def test_no_role_has_a_wildcard_and_every_binding_names_a_role_and_an_account(
         assert {(one["namespace"], one["name"]) for one in binding["subjects"]} <= accounts
     used = {pod_of(rendered, component).get("serviceAccountName") for component in COMPONENTS} - {None, "default"}
     assert {name for _, name in accounts} == used
+
+
+def peers(rendered: rendering.Rendered, component: str) -> dict[str, list[str] | None]:
+    """Port -> who may reach it, everybody if None."""
+    policy = rendered.get("NetworkPolicy", f"penstock-{component}")["spec"]
+    pods = rendered.get("Deployment", f"penstock-{component}")["spec"]["template"]
+    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()
+    named = {port["name"] for container in pods["spec"]["containers"] for port in container["ports"]}
+    found: dict[str, list[str] | None] = {}
+    for rule in policy["ingress"]:
+        who = [_peer(rendered, one) for one in rule["from"]] if "from" in rule else None
+        found.update({port["port"]: who for port in rule["ports"]})
+    assert set(found) <= named
+    return found
+
+
+def _peer(rendered: rendering.Rendered, peer: dict[str, Any]) -> str:
+    if "namespaceSelector" in peer:
+        (expression,) = peer["namespaceSelector"]["matchExpressions"]
+        assert (expression["key"], expression["operator"]) == ("kubernetes.io/metadata.name", "In")
+        return f"namespaces {','.join(expression['values'])}"
+    labels = peer["podSelector"]["matchLabels"].items()
+    (deployment,) = (
+        one for one in rendered.all("Deployment") if labels <= one["spec"]["template"]["metadata"]["labels"].items()
+    )
+    return str(deployment["metadata"]["name"])
+
+
+def test_ports_are_open_to_those_who_need_them(defaults: rendering.Rendered) -> None:
+    assert {component: peers(defaults, component) for component in ("operator", "envoy", "prometheus")} == {
+        "operator": {"discovery": ["penstock-envoy"], "metrics": ["penstock-prometheus"], "probe": None},
+        "envoy": {"http": None},
+        "prometheus": {"http": ["penstock-operator"]},
+    }
+
+
+def test_namespaces_of_a_monitoring_may_read_all_metrics_and_nothing_else(helm: rendering.Helm) -> None:
+    rendered = helm.template({"networkPolicy": {"metricsNamespaces": ["monitoring", "grafana"]}})
+    everywhere = "namespaces monitoring,grafana"
+    assert {component: peers(rendered, component) for component in ("operator", "envoy", "prometheus")} == {
+        "operator": {"discovery": ["penstock-envoy"], "metrics": ["penstock-prometheus", everywhere], "probe": None},
+        "envoy": {"http": None, "stats": [everywhere]},
+        "prometheus": {"http": ["penstock-operator", everywhere]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "readers"),
+    [pytest.param([], {}, id="nobody"), pytest.param(["mon"], {"metrics": ["namespaces mon"]}, id="its namespace")],
+)
+def test_without_the_embedded_prometheus_its_own_namespace_reads_the_operators_metrics(
+    helm: rendering.Helm, namespaces: list[str], readers: dict[str, list[str]]
+) -> None:
+    own = {"url": "http://prometheus.example", "embedded": {"enabled": False}}
+    rendered = helm.template({"prometheus": own, "networkPolicy": {"metricsNamespaces": namespaces}})
+    assert peers(rendered, "operator") == {"discovery": ["penstock-envoy"], "probe": None, **readers}
+
+
+def test_envoys_admin_interface_stays_on_the_loopback(defaults: rendering.Rendered) -> None:
+    bootstrap = (rendering.CHART.parents[1] / "images" / "envoy" / "bootstrap.yaml").read_text()
+    ports = {port["name"]: port["containerPort"] for port in defaults.container("envoy")["ports"]}
+    assert "admin:\n  address:\n    socket_address: {address: 127.0.0.1," in bootstrap
+    assert ports == {"http": 8080, "stats": 9902}
+
+
+@pytest.mark.parametrize(
+    ("values", "environment"),
+    [
+        pytest.param(
+            {"podPolicy": {"level": "baseline", "serviceAccounts": ["a", "b"]}},
+            {"POD_POLICY_LEVEL": "baseline", "POD_POLICY_SERVICE_ACCOUNTS": "a,b"},
+            id="pods",
+        ),
+        pytest.param(
+            {"registry": {"allowedHosts": ["*.example", "mlflow.ml.svc"]}},
+            {"REGISTRY_ALLOWED_HOSTS": "*.example,mlflow.ml.svc"},
+            id="registries",
+        ),
+    ],
+)
+def test_the_operator_is_told_what_users_may_ask_for_and_understands_it(
+    helm: rendering.Helm, values: dict[str, Any], environment: dict[str, str]
+) -> None:
+    given = helm.template(values).environment("operator")
+    texts = {name: value for name, value in given.items() if isinstance(value, str)}
+    read = settings.Settings.from_environment({**texts, "PENSTOCK_OPERATOR_NAMESPACE": "penstock-system"}).model_dump()
+    understood = {name: read[name.lower()] for name in environment}
+
+    assert {name: texts[f"PENSTOCK_{name}"] for name in environment} == environment
+    assert {
+        name: ",".join(value) if isinstance(value, tuple) else value for name, value in understood.items()
+    } == environment

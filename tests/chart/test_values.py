@@ -53,6 +53,9 @@ OTHER: dict[str, Any] = {
     "interval": "7s",
     "retention": "7h",
     "url": "http://service.example",
+    "level": "baseline",
+    "serviceAccounts": ["trainer"],
+    "metricsNamespaces": ["monitoring"],
 }
 CLAIM = rendering.nested("mlflow.embedded.persistence.enabled", True)
 MONITOR = rendering.nested("prometheus.podMonitor.enabled", True)
@@ -131,6 +134,21 @@ def test_a_value_changes_what_is_made(helm: rendering.Helm, value: chart_readme.
         ),
         pytest.param({"runAsUser": 0}, "/runAsUser': minimum: got 0, want 1", id="root"),
         pytest.param({"mlflow": {"url": "mlflow:5000"}}, "/mlflow/url': 'mlflow:5000' does not match", id="no scheme"),
+        pytest.param(
+            {"mlflow": {"url": "https://ann:secret@mlflow.example"}},
+            "/mlflow/url': 'https://ann:secret@mlflow.example' does not match",
+            id="a login that every pod would show",
+        ),
+        pytest.param(
+            {"podPolicy": {"level": "none"}},
+            "value must be one of 'restricted', 'baseline', 'privileged'",
+            id="unknown level",
+        ),
+        pytest.param(
+            {"registry": {"allowedHosts": ["https://mlflow.example/"]}},
+            "/registry/allowedHosts/0': 'https://mlflow.example/' does not match",
+            id="an address for a host",
+        ),
         pytest.param(
             {"prometheus": {"embedded": {"scrapeInterval": 5}}},
             "/prometheus/embedded/scrapeInterval': got number, want string",
