@@ -211,7 +211,7 @@ def test_everything_lives_in_the_releases_namespace_or_in_none(helm: rendering.H
     assert namespaces == {(True, None), (False, "x")}
 
 
-def test_prometheus_asks_the_operator_whom_to_scrape_and_leaves_their_labels_alone(helm: rendering.Helm) -> None:
+def test_prometheus_asks_the_operator_whom_to_scrape_and_believes_it_about_namespaces(helm: rendering.Helm) -> None:
     rendered = helm.template({"prometheus": {"embedded": {"scrapeInterval": "1s"}}})
     config = yaml.safe_load(rendered.get("ConfigMap", "penstock-prometheus")["data"]["prometheus.yml"])
 
@@ -220,7 +220,8 @@ def test_prometheus_asks_the_operator_whom_to_scrape_and_leaves_their_labels_alo
         "scrape_configs": [
             {
                 "job_name": "penstock-models",
-                "honor_labels": True,
+                "honor_labels": False,
+                "metric_relabel_configs": [{"action": "labeldrop", "regex": "exported_(namespace|pod)"}],
                 "http_sd_configs": [
                     {
                         "url": "http://penstock-operator.penstock-system.svc.cluster.local:8082/targets",
@@ -229,6 +230,19 @@ def test_prometheus_asks_the_operator_whom_to_scrape_and_leaves_their_labels_alo
                 ],
             }
         ],
+    }
+
+
+def test_a_pod_monitor_believes_no_pod_about_its_namespace(helm: rendering.Helm) -> None:
+    rendered = helm.template({"prometheus": {**OWN_PROMETHEUS, "podMonitor": {"enabled": True}}})
+    (endpoint,) = rendered.get("PodMonitor", "penstock-models")["spec"]["podMetricsEndpoints"]
+
+    assert endpoint == {
+        "port": "http",
+        "path": "/metrics",
+        "interval": "5s",
+        "honorLabels": False,
+        "metricRelabelings": [{"action": "labeldrop", "regex": "exported_(namespace|pod)"}],
     }
 
 
