@@ -99,7 +99,7 @@ class Registry:
     logins: set[str] = field(default_factory=set)
     port: int = 0
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         self.logins.add(request.headers.get("Authorization", ""))
         return await self.answer(request)
 
@@ -108,7 +108,7 @@ class Registry:
 async def server() -> AsyncIterator[Registry]:
     registry = Registry()
     application = web.Application()
-    application.router.add_route("*", "/{tail:.*}", registry)
+    application.router.add_route("*", "/{tail:.*}", registry.handle)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
