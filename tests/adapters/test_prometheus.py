@@ -146,8 +146,8 @@ async def test_no_requests_are_no_data(source: adapter.Prometheus, metric: Metri
 @pytest.mark.parametrize("metric", [ERRORS, latency(0.5)], ids=["ErrorRate", "Latency"])
 async def test_a_revision_that_was_never_scraped_is_no_data(source: adapter.Prometheus, metric: Metric) -> None:
     assert await source.measure(metric, subject("nobody"), 7) == measurement.NoData(
-        "Prometheus has not scraped revision nobody twice in the last 5 s (it must scrape the model pods, with "
-        "honor_labels)"
+        "Prometheus has not scraped revision nobody twice in the last 5 s (it must scrape the model pods and "
+        "keep their labels)"
     )
 
 

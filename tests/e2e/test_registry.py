@@ -126,7 +126,7 @@ async def test_a_login_that_is_missing_or_wrong_is_named(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        pytest.param("http://127.0.0.1:9", "RegistryUnavailable", id="nobody listens"),
+        pytest.param("http://127.0.0.1:9", "Misconfigured", id="the operator itself, which it does not call"),
         pytest.param("http://no-such-host.invalid:5000", "RegistryUnavailable", id="no such host"),
         pytest.param("http://10.255.255.1:5000", "RegistryUnavailable", id="nobody answers"),
     ],

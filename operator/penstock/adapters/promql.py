@@ -218,7 +218,7 @@ def latency(
 def _unseen(revision: str, window_seconds: int) -> measurement.NoData:
     return measurement.NoData(
         f"Prometheus has not scraped revision {revision} twice in the last {window_seconds} s (it must scrape the "
-        "model pods, with honor_labels)"
+        "model pods and keep their labels)"
     )
 
 

@@ -163,6 +163,15 @@ class Agreement:
         )
 
 
+_WORST = " (worst: request "
+
+
+def without_answers(told: str) -> str:
+    """A sentence for places outside of the namespace: up to the first answer that it quotes."""
+    kept, worst, _ = told.partition(_WORST)
+    return f"{kept} (the answers are in the ModelDeployment's status)" if worst else kept
+
+
 def compare(
     agreement: Agreement,
     limit: float,
@@ -293,7 +302,7 @@ def _end(agreement: Agreement, verdict: type[Decision]) -> str:
     if verdict is not NotWorse and agreement.worst:
         worst = agreement.worst[0]
         answers = f"{_clipped(worst.candidate, 60)} against {_clipped(worst.stable, 60)}"
-        end += f" (worst: request {_clipped(worst.request, 40)}: {answers})"
+        end += f"{_WORST}{_clipped(worst.request, 40)}: {answers})"
     if agreement.collapsed:
         end += "; all of the candidate's answers are the same"
     return end + _left_out(agreement)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from penstock import errors, ports
+from penstock.analysis import agreement
 from penstock.analysis.signature import Signature
 from penstock.api.v1alpha1 import modeldeployment, modeldeployment_status
 from penstock.rollout import revision, world
@@ -132,12 +133,12 @@ class Resolver:
         spec: modeldeployment.ModelDeploymentSpec,
         entry: modeldeployment_status.HistoryEntry,
     ) -> None:
-        """Tell the registry how the rollout of a version ended."""
+        """Tell the registry how the rollout of a version ended; answers of the model stay in the namespace."""
         prefix = f"penstock.{key.namespace}.{key.name}"
         tags = {
             f"{prefix}.outcome": entry.outcome.value,
             f"{prefix}.reason": entry.reason,
-            f"{prefix}.message": entry.message[:5000],
+            f"{prefix}.message": agreement.without_answers(entry.message)[:5000],
             f"{prefix}.revision": entry.revision,
             f"{prefix}.endedAt": entry.ended_at.isoformat(),
         }

@@ -187,7 +187,7 @@ def test_what_is_no_matrix_is_refused(matrix: list[Any]) -> None:
 
 
 UNSEEN = measurement.NoData(
-    "Prometheus has not scraped revision a twice in the last 60 s (it must scrape the model pods, with honor_labels)"
+    "Prometheus has not scraped revision a twice in the last 60 s (it must scrape the model pods and keep their labels)"
 )
 IDLE = measurement.NoData("revision a answered no request in the last 60 s")
 

@@ -285,3 +285,11 @@ def test_the_share_that_was_seen_lies_between_the_bounds(differing: int, same: i
         assert found.interval.low <= differing / seen.joined <= found.interval.high + 1e-9
     assert not (isinstance(found, Worse) and found.interval.low < limit)
     assert not (isinstance(found, NotWorse) and limit and found.interval.high > limit + 1e-9)
+
+
+def test_a_sentence_for_other_places_quotes_no_answer() -> None:
+    told = 'answers: 1 of 10 differ (worst: request a: "b) c" against "d"). To try it again, move the alias'
+    assert (
+        agreement.without_answers(told) == "answers: 1 of 10 differ (the answers are in the ModelDeployment's status)"
+    )
+    assert agreement.without_answers("errors: 1 of 10 failed") == "errors: 1 of 10 failed"

@@ -40,7 +40,7 @@ class NotWorse:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Both are still possible: `candidate` and `stable` observations do not tell; `for_good` if no number of them will."""
+    """Both are still possible: these observations do not tell; `for_good` if no number of them will."""
 
     interval: Interval
     candidate: int
