@@ -5,7 +5,8 @@ PenstockError                     everything below; carries a reason (CamelCase)
 |   |-- RegistryUnavailable       the registry cannot be reached, timed out or answered 5xx
 |   |-- MetricsUnavailable        the metric store cannot be reached, timed out or answered 5xx
 |   |-- ClusterUnavailable        the Kubernetes API answered 401, 429, 5xx or not at all
-|   `-- Conflict                  somebody wrote first: look again
+|   |-- Conflict                  somebody wrote first: look again
+|   `-- NotLeading                another process acts, or none does until the next one has been elected
 `-- Final                         needs a person
     |-- ModelNotFound             no such registered model
     |-- VersionNotFound           no such version of the model
@@ -56,6 +57,10 @@ class ClusterUnavailable(Retryable):
 
 class Conflict(Retryable):
     """Somebody wrote first: look again."""
+
+
+class NotLeading(Retryable):
+    """Another process acts, or none does until the next one has been elected."""
 
 
 class Final(PenstockError):

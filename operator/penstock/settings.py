@@ -47,6 +47,21 @@ class Settings(pydantic.BaseModel):
     registry_allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Globs of the hosts that a registry may be on; any but forbidden addresses if empty."
     )
+    pod_ip: str = Field(
+        default="", description="Address of this pod: followers send the Envoys' polls to the leader's."
+    )
+    lease_name: str = Field(
+        default="penstock-operator", min_length=1, description="Lease of the process that acts, in operator_namespace."
+    )
+    lease_seconds: Annotated[int, Field(ge=2, le=120)] = Field(
+        default=4, description="How long after its last sign of life a leader is replaced."
+    )
+    lease_renew_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="How often the leader gives a sign of life."
+    )
+    lease_retry_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=0.5, description="How often the others look at the lease."
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="Objects worked on at the same time.")
     resync_seconds: Annotated[int, Field(ge=10)] = Field(
         default=300, description="How often the caches are compared with a full list."

@@ -7,11 +7,10 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-import aiohttp
 import prometheus_client
 from aiohttp import web
 
-from penstock import ports, settings
+from penstock import connections, ports, settings, term
 from penstock.adapters import (
     answers,
     envoy_discovery,
@@ -24,7 +23,7 @@ from penstock.adapters import (
 )
 from penstock.analysis import measurement
 from penstock.api.v1alpha1 import modeldeployment
-from penstock.kube import cache, client, events, resources, watch, workqueue
+from penstock.kube import cache, client, compare, events, resources, watch, workqueue
 from penstock.rollout import gather, manifests, meters, podpolicy, resolver, revision, shell, world
 
 logger = logging.getLogger(__name__)
@@ -119,13 +118,13 @@ async def run(config: settings.Settings, stop: asyncio.Event) -> None:
     registry = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=registry)
     prometheus_client.GCCollector(registry=registry)
-    async with client.connect() as cluster, aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        operator = _Operator(config, cluster, session, registry)
+    async with connections.made(config, registry) as made, asyncio.TaskGroup() as group:
+        operator = _Operator(config, made, registry)
         metrics = await _serve(_metrics_application(registry, operator), config.metrics_port)
         synced = asyncio.Event()
         watching = group.create_task(
             watch.run(
-                cluster,
+                operator.cluster,
                 operator.store,
                 stop,
                 namespaces=config.watch_namespaces,
@@ -137,9 +136,11 @@ async def run(config: settings.Settings, stop: asyncio.Event) -> None:
         await _first(synced, stop, watching)
         operator.synced = synced.is_set()
         if not stop.is_set() and not watching.done():
+            electing = group.create_task(operator.election.run())
             discovery = await operator.open()
-            await operator.queue.run(stop)
-            await operator.controller.stop()
+            await operator.terms.run(stop)
+            operator.election.resign()
+            await electing
             await discovery.cleanup()
         operator.close()
         await metrics.cleanup()
@@ -151,14 +152,21 @@ class _Operator:
     def __init__(
         self,
         config: settings.Settings,
-        cluster: client.Cluster,
-        session: aiohttp.ClientSession,
+        made: connections.Connections,
         registry: prometheus_client.CollectorRegistry,
     ) -> None:
         self._config = config
+        self.cluster = cluster = made.cluster
+        self.election = made.election
         self.synced = False
+        self._opened = False
+        self._working = False
         self.store = cache.Cache()
-        self.envoy = envoy_discovery.Envoy(envoy_snapshot.Settings(cluster_domain=config.cluster_domain))
+        self.envoy = envoy_discovery.Envoy(
+            envoy_snapshot.Settings(cluster_domain=config.cluster_domain),
+            standing=self.election,
+            session=made.peers,
+        )
         trusted = [mlflow_peers.place(config.tracking_uri)] if config.tracking_uri else []
         self.mlflow = mlflow_registry.Mlflow(
             peers=mlflow_peers.Peers(config.registry_allowed_hosts, frozenset(trusted))
@@ -167,6 +175,8 @@ class _Operator:
         self.queue: workqueue.WorkQueue[ports.Key] = workqueue.WorkQueue(
             self._reconcile, workers=config.workers, name="modeldeployments", metrics=workqueue.Metrics(registry)
         )
+        self.terms = term.Terms(self.election, catch_up=self._catch_up, work=self._work, rest=self._rest)
+        self._recorder = events.Recorder(cluster, instance=socket.gethostname(), metrics=events.Metrics(registry))
         defaults = revision.Defaults(
             tracking_uri=config.tracking_uri,
             credentials_secret=config.registry_secret,
@@ -177,14 +187,14 @@ class _Operator:
             shell.World(
                 objects=CachedObjects(self.store),
                 writer=ClusterWriter(cluster),
-                recorder=EventRecorder(
-                    events.Recorder(cluster, instance=socket.gethostname(), metrics=events.Metrics(registry))
-                ),
+                recorder=EventRecorder(self._recorder),
                 queue=self.queue,
-                resolver=resolver.Resolver(self.mlflow, cluster.read_secret, defaults, self.queue.add),
-                metrics=MetricSources(self.prometheus, answers.Answers(session, self._pods_of)),
+                resolver=resolver.Resolver(
+                    term.FencedRegistry(self.mlflow, self.election), cluster.read_secret, defaults, self._look_at
+                ),
+                metrics=MetricSources(self.prometheus, answers.Answers(made.session, self._pods_of)),
                 data_plane=self.envoy,
-                smoke=smoke.Smoke(session),
+                smoke=smoke.Smoke(made.session),
                 address=manifests.DataPlaneAddress(
                     config.envoy_service, config.operator_namespace, config.cluster_domain
                 ),
@@ -195,14 +205,16 @@ class _Operator:
         )
         registry.register(envoy_metrics.Collector(self.envoy))
         self.store.subscribe(self._changed)
-        self.envoy.on_applied(self.queue.add)
+        self.envoy.on_applied(self._look_at)
+        self.election.tell_of(self.envoy.heard_of)
+        self.election.on_change(self._another_leads)
 
     async def open(self) -> web.AppRunner:
         """Publish all that exists, and only then answer Envoy: half an answer would take traffic away."""
         for body in self.store.all(resources.MODEL_DEPLOYMENT):
             key = ports.Key(body["metadata"]["namespace"], body["metadata"]["name"])
             self.controller.republish(key)
-            self.queue.add(key)
+        self._opened = True
         self.envoy.open()
         return await _serve(self.envoy.application(), self._config.discovery_port)
 
@@ -219,10 +231,43 @@ class _Operator:
     async def _reconcile(self, key: ports.Key) -> None:
         await self.controller.reconcile(key)
 
+    async def _catch_up(self) -> None:
+        """See what the leader before wrote last, also where a watch is slow to tell."""
+        await compare.correct(self.cluster, self.store, self._config.watch_namespaces)
+
+    async def _work(self, finish: asyncio.Event) -> None:
+        self._working = True
+        for body in self.store.all(resources.MODEL_DEPLOYMENT):
+            self.queue.add(ports.Key(body["metadata"]["namespace"], body["metadata"]["name"]))
+        about = self.election.about()
+        message = f"{socket.gethostname()} acts now on {self.envoy.size} ModelDeployments"
+        telling = asyncio.create_task(self._recorder.emit(about, "Normal", "LeaderElection", message, now()))
+        try:
+            await self.queue.run(finish)
+        finally:
+            self._working = False
+            telling.cancel()
+
+    async def _rest(self) -> None:
+        await self.controller.stop()
+
+    def _another_leads(self) -> None:
+        self.envoy.begin_anew(self.election.heirloom() if self.election.leading() else ())
+
     def _changed(self, change: cache.Change) -> None:
-        if change.resource == resources.ENDPOINT_SLICE:
+        # where passes run, a pass publishes what it has written itself
+        told_by_pass = self._working and change.resource == resources.MODEL_DEPLOYMENT
+        if self._opened and change.resource in _ROUTED and not told_by_pass:
             self.controller.republish(change.key)
-        self.queue.add(change.key)
+        self._look_at(change.key)
+
+    def _look_at(self, key: ports.Key) -> None:
+        if self._working:
+            self.queue.add(key)
+
+
+_ROUTED = (resources.MODEL_DEPLOYMENT, resources.ENDPOINT_SLICE)
+"""What the data plane's configuration is made of."""
 
 
 def _metrics_application(registry: prometheus_client.CollectorRegistry, operator: _Operator) -> web.Application:

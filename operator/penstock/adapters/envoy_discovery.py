@@ -1,6 +1,7 @@
 """The Envoys' side door: REST discovery with long polls, and the `DataPlane` of the operator in front of it.
 
-Rule: nothing is answered before `open`, so that a process that has not read all objects yet takes nothing away.
+Rules: nothing is answered before `open`, so that a process that has not read all objects yet takes nothing away. Only
+the process that leads judges by what the Envoys say; the others carry their polls to it.
 """
 
 import asyncio
@@ -8,12 +9,13 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+import aiohttp
 import orjson
 from aiohttp import web
 
-from penstock.adapters import envoy_domains, envoy_fleet, envoy_nodes, envoy_snapshot
+from penstock.adapters import envoy_domains, envoy_fleet, envoy_nodes, envoy_peers, envoy_snapshot
 from penstock.api.v1alpha1.modeldeployment_status import Split
 from penstock.ports import Key, Routed
 
@@ -45,10 +47,14 @@ class Envoy:
         self,
         settings: envoy_snapshot.Settings | None = None,
         *,
+        standing: envoy_peers.Standing | None = None,
+        session: aiohttp.ClientSession | None = None,
         settle_seconds: float = 2.0,
         hold_seconds: float = HOLD_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._standing = standing or envoy_peers.Alone()
+        self._peers = envoy_peers.Peers(session, self._standing)
         self._fleet = envoy_fleet.Fleet(settings or envoy_snapshot.Settings(), settle_seconds)
         self._hold_seconds = hold_seconds
         self._clock = clock
@@ -74,6 +80,20 @@ class Envoy:
         """Begin to answer: all objects that existed at start have been published."""
         self._fleet.open(self._clock())
         self._wake_soon()
+
+    def begin_anew(self, expected: Collection[str] = ()) -> None:
+        """Another process leads than before, maybe this one: find out anew what the Envoys have.
+
+        `expected` are those that the last leader heard of: nothing counts as applied before they have shown up here, or
+        have been silent for long.
+        """
+        self._fleet.begin_anew(self._clock(), expected)
+        self._peers.forget()
+        self._wake_soon()
+
+    def heard_of(self) -> Sequence[str]:
+        """The Envoys that a successor has to wait for."""
+        return self._fleet.heard_of(self._clock())
 
     def applied(self, key: Key) -> Split | None:
         """The published split if every live Envoy that serves has confirmed it, else None."""
@@ -114,15 +134,23 @@ class Envoy:
         return application
 
     async def _handle(self, kind: envoy_fleet.Kind, request: web.Request) -> web.Response:
-        node_id, version = _read(await request.read())
+        began, body = self._clock(), await request.read()
+        node_id, version = _read(body)
+        if envoy_peers.FORWARDED not in request.headers:
+            answer = await self._peers.ask(request.path, body)
+            if answer is not None:
+                return answer
+        elif not self._standing.leading():
+            raise web.HTTPMisdirectedRequest(text="this operator does not lead: answer the poll yourself")
         if not self._fleet.knows(node_id) and self._fleet.nodes >= _MAX_NODES:
             raise web.HTTPServiceUnavailable(text=f"more than {_MAX_NODES} nodes: is every pod name new?")
-        began = self._clock()
-        poll, news = self._fleet.hear(node_id, kind, version, began)
+        poll, news = self._fleet.hear(node_id, kind, version, self._clock())
         _report_refusal(node_id, poll)
         if news:
             self._wake()
         self._announce()
+        if version and not self._standing.informed():
+            return _go_elsewhere()
         return await self._answer(poll, began)
 
     async def _answer(self, poll: envoy_fleet.Poll, began: float) -> web.Response:
@@ -193,6 +221,16 @@ def _response(kind: envoy_fleet.Kind, answer: envoy_nodes.Clusters | envoy_nodes
     head = orjson.dumps({"version_info": answer.version, "type_url": _TYPES[kind]})
     body = head[:-1] + b',"resources":[' + answer.resources + b"]}"
     return web.Response(body=body, content_type="application/json")
+
+
+def _go_elsewhere() -> web.Response:
+    """For an Envoy that has something already: there may be a leader by now that this process cannot know of.
+
+    It would wait in vain for an Envoy that keeps asking here. The connection ends, so that the next leads elsewhere.
+    """
+    response = web.Response(status=503, text="the Kubernetes API does not answer, so this operator may be out of date")
+    response.force_close()
+    return response
 
 
 def _report_refusal(node_id: str, poll: envoy_fleet.Poll) -> None:

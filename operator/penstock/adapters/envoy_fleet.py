@@ -5,7 +5,7 @@ Rule: a split counts as applied when every node that is alive and serves has ack
 
 import enum
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from penstock.adapters import envoy_domains, envoy_nodes, envoy_snapshot
@@ -63,6 +63,8 @@ class Fleet:
         self._nodes: dict[str, envoy_nodes.Node] = {}
         self._settle_seconds = settle_seconds
         self._complete_at: float | None = None
+        self._expected: frozenset[str] = frozenset()
+        self._former_from: float = 0.0
         self._reported: dict[Key, Split | None] = {}
         self._doubtful: set[Key] = set()
         self._swept_at = 0.0
@@ -87,6 +89,24 @@ class Fleet:
         """All that was wanted before this process began has been put: from now on nodes are answered."""
         if self._complete_at is None:
             self._complete_at = now
+
+    def begin_anew(self, now: float, expected: Collection[str] = ()) -> None:
+        """Forget what the nodes have: from now on another process tells them what to do, or did until now.
+
+        Those that are `expected` are waited for until they show up, or would no longer count as alive.
+        """
+        for node in self._nodes.values():
+            node.gone = True
+        self._nodes.clear()
+        self._expected = frozenset(expected)
+        if self._complete_at is not None:
+            self._complete_at = now
+        self._doubt_all()
+
+    def heard_of(self, now: float) -> Sequence[str]:
+        """The nodes that are alive, and those that are still waited for."""
+        live = {name for name, node in self._nodes.items() if now - node.seen <= LIVE_SECONDS}
+        return sorted(live if self._all_there(now) else live | self._expected)
 
     @property
     def is_open(self) -> bool:
@@ -183,8 +203,9 @@ class Fleet:
             self._doubt_all()
         if any(before - node.seen <= LIVE_SECONDS < now - node.seen for node in self._nodes.values()):
             self._doubt_all()
-        if self._complete_at is not None and now - self._complete_at > FORGET_SECONDS:
-            self._wanted.former.clear()
+        if now - self._former_from > FORGET_SECONDS:
+            self._former_from = now
+            self._wanted.age_former()
         for node_id in [name for name, node in self._nodes.items() if now - node.seen > FORGET_SECONDS]:
             self._nodes.pop(node_id).gone = True
 
@@ -206,8 +227,14 @@ class Fleet:
         ]
 
     def _settled(self, now: float) -> bool:
-        """Whether the nodes that were there before this process have had the time to show up."""
-        return self._complete_at is not None and now >= self._complete_at + self._settle_seconds
+        """Whether the nodes that were there before this process led have had the time to show up."""
+        return (
+            self._complete_at is not None and now >= self._complete_at + self._settle_seconds and self._all_there(now)
+        )
+
+    def _all_there(self, now: float) -> bool:
+        silent = self._complete_at is not None and now >= self._complete_at + LIVE_SECONDS
+        return silent or self._expected <= self._nodes.keys()
 
     def _doubt_all(self) -> None:
         self._doubtful.update(self._wanted.keys)

@@ -64,7 +64,8 @@ class Wanted:
         self._clusters: Clusters | None = None
         self._routes: Routes | None = None
         self.former: dict[str, bytes] = {}
-        """The clusters that were wanted by this process and are no more, as long as that may matter."""
+        """The clusters that were wanted until lately: routes that another process gave may still name them."""
+        self._aged: set[str] = set()
 
     def put(self, routed: Routed) -> bool:
         """Want this; whether that changes anything. Raises Misconfigured, and then changes nothing."""
@@ -98,7 +99,15 @@ class Wanted:
     def _part(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
         for name in new:
             self.former.pop(name, None)
-        self.former.update({name: text for name, text in old.items() if name not in new})
+        parted = {name: text for name, text in old.items() if name not in new}
+        self.former.update(parted)
+        self._aged.difference_update(parted)
+
+    def age_former(self) -> None:
+        """Drop the former clusters that were there the last time already."""
+        for name in self._aged:
+            self.former.pop(name, None)
+        self._aged = set(self.former)
 
     def body(self, key: Key) -> envoy_snapshot.Body | None:
         compiled = self._compiled.get(key)

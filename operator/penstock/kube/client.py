@@ -6,8 +6,9 @@ objects stay the dictionaries that watches deliver. Every request has a time-out
 
 import base64
 import contextlib
+import math
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -25,12 +26,22 @@ _JSON = "application/json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _PAGE = 500
 
+Fence = Callable[[], float]
+"""For how many seconds this process may still write; raises NotLeading when it may not."""
+
 
 @contextlib.asynccontextmanager
 async def connect(
-    configuration: Any = None, *, timeout_seconds: float = 10, connections: int = 64, user_agent: str = "penstock"
+    configuration: Any = None,
+    *,
+    timeout_seconds: float = 10,
+    connections: int = 64,
+    user_agent: str = "penstock",
+    fence: Fence | None = None,
 ) -> AsyncIterator["Cluster"]:
     """The cluster of a `kubernetes.aio` configuration; else the one the pod runs in, or that KUBECONFIG names.
+
+    With a `fence`, nothing is written that it does not allow, and no write is waited for longer than it says.
 
     Raises:
         errors.Misconfigured: there is neither a service account nor a usable kubeconfig.
@@ -39,7 +50,7 @@ async def connect(
     configuration.connection_pool_maxsize = connections
     async with official.ApiClient(configuration) as api:
         api.user_agent = user_agent
-        yield Cluster(api, timeout_seconds)
+        yield Cluster(api, timeout_seconds, fence)
 
 
 async def _configuration() -> Any:
@@ -61,11 +72,12 @@ async def _configuration() -> Any:
 class Cluster:
     """One Kubernetes API server.
 
-    Errors of every method: ClusterUnavailable, Conflict, Denied, Invalid, Missing.
+    Errors of every method: ClusterUnavailable, Conflict, Denied, Invalid, Missing; of those that write, NotLeading.
     """
 
-    def __init__(self, api: Any, timeout_seconds: float) -> None:
+    def __init__(self, api: Any, timeout_seconds: float, fence: Fence | None = None) -> None:
         self._api = api
+        self._fence = fence
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(5.0, timeout_seconds))
         self._long_timeout = aiohttp.ClientTimeout(total=6 * timeout_seconds, sock_connect=min(5.0, timeout_seconds))
 
@@ -212,6 +224,9 @@ class Cluster:
             )
             long = method == "GET" and "limit=" in url
             timeout = self._long_timeout if long else self._timeout
+            if method != "GET" and self._fence is not None:
+                # the last thing before the request goes out, so that little can come in between
+                timeout = aiohttp.ClientTimeout(total=min(self._timeout.total or math.inf, self._fence()))
             response = await self._api.call_api(method, url, headers, body, _request_timeout=timeout)
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

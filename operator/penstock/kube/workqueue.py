@@ -174,6 +174,7 @@ class WorkQueue(Generic[K]):
         self._metrics = metrics
         self._workers = workers
         self._clock = clock
+        self._backoff = backoff
         self._agenda: Agenda[K] = Agenda(backoff)
         self._news = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -204,7 +205,10 @@ class WorkQueue(Generic[K]):
         self._agenda.forget(key)
 
     async def run(self, stop: asyncio.Event, drain_seconds: float = 10.0) -> None:
-        """Work until `stop`; then let the passes that run end, for `drain_seconds` at most."""
+        """Work until `stop`; then let the passes that run end, for `drain_seconds` at most, and forget the rest.
+
+        Cancelled, it breaks the passes off. It can be run again.
+        """
         workers = [asyncio.create_task(self._work(stop), name=f"{self._name} {n}") for n in range(self._workers)]
         stopper = asyncio.create_task(stop.wait())
         try:
@@ -218,6 +222,9 @@ class WorkQueue(Generic[K]):
             results = await asyncio.gather(*workers, return_exceptions=True)
             if self._timer is not None:
                 self._timer.cancel()
+            self._timer, self._timer_due = None, None
+            self._agenda = Agenda(self._backoff)
+            self._metrics.depth.labels(self._name).set(0)
         for result in results:
             if isinstance(result, Exception):
                 raise result

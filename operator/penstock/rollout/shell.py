@@ -155,11 +155,16 @@ class Controller:
         self._publish(mdep)
 
     async def stop(self) -> None:
-        """End the work beside the passes."""
+        """End the work beside the passes, and forget everything: another process may go on from the status."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for key in [*self._uids]:
+            self._outside.resolver.forget(key)
+            self._outside.meters.forget(key)
+        self._mail.clear()
+        self._uids.clear()
 
     async def _pass(self, key: ports.Key, body: dict[str, Any], mdep: modeldeployment_status.ModelDeployment) -> str:
         outside = self._outside
