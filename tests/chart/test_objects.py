@@ -16,6 +16,7 @@ OPERATOR = {
     ("Deployment", "penstock-operator"),
     ("Service", "penstock-operator"),
     ("NetworkPolicy", "penstock-operator"),
+    ("PodDisruptionBudget", "penstock-operator"),
 }
 USER_ROLES = {("ClusterRole", "penstock-view"), ("ClusterRole", "penstock-edit")}
 ENVOY = {
@@ -63,6 +64,11 @@ OWN_PROMETHEUS = {"url": "http://prometheus.example", "embedded": {"enabled": Fa
             id="no disruption budget",
         ),
         pytest.param(
+            {"operator": {"podDisruptionBudget": {"enabled": False}}},
+            ALL - {("PodDisruptionBudget", "penstock-operator")},
+            id="no disruption budget of the operators",
+        ),
+        pytest.param(
             {"operator": {"serviceAccount": {"create": False, "name": "mine"}}},
             ALL - {("ServiceAccount", "penstock-operator")},
             id="own service account",
@@ -106,6 +112,11 @@ def test_names_objects_after_the_release(
 def test_tells_the_operator_where_everything_is(defaults: rendering.Rendered) -> None:
     assert defaults.environment("operator") == {
         "PENSTOCK_OPERATOR_NAMESPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+        "PENSTOCK_POD_IP": {"fieldRef": {"fieldPath": "status.podIP"}},
+        "PENSTOCK_LEASE_NAME": "penstock-operator",
+        "PENSTOCK_LEASE_SECONDS": "4",
+        "PENSTOCK_LEASE_RENEW_SECONDS": "1",
+        "PENSTOCK_LEASE_RETRY_SECONDS": "0.5",
         "PENSTOCK_WATCH_NAMESPACES": "",
         "PENSTOCK_RUNTIME_IMAGE": "ghcr.io/penstock-dev/penstock-runtime:0.1.0",
         "PENSTOCK_IMAGE_PULL_POLICY": "IfNotPresent",
@@ -276,3 +287,19 @@ def test_crds_and_claims_outlive_the_release_unless_told_otherwise(helm: renderi
 
     assert policies(keep=True) == {"keep"}
     assert policies(keep=False) == {None}
+
+
+def test_one_operator_stands_by_wherever_it_can_and_is_there_before_another_goes(defaults: rendering.Rendered) -> None:
+    spec = defaults.get("Deployment", "penstock-operator")["spec"]
+    budget = defaults.get("PodDisruptionBudget", "penstock-operator")["spec"]
+    (preferred,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    assert budget == {"maxUnavailable": 1, "selector": spec["selector"]}
+    assert preferred["podAffinityTerm"] == {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": spec["selector"],
+    }

@@ -85,13 +85,14 @@ OPERATOR_RIGHTS = {
     "events": {"create", "patch"},
     "secrets": {"get"},
 }
+OWN_RIGHTS = {"coordination.k8s.io/leases": {"get", "create", "update"}, "events": {"create", "patch"}}
 
 
 def test_the_operator_may_do_what_it_does_and_nothing_else(defaults: rendering.Rendered) -> None:
     assert rights(defaults.get("ClusterRole", "penstock-operator")) == OPERATOR_RIGHTS
-    assert rights(defaults.get("Role", "penstock-operator-own")) == {
-        "coordination.k8s.io/leases": {*READ, "create", "update", "patch"}
-    }
+    assert rights(defaults.get("Role", "penstock-operator-own")) == OWN_RIGHTS
+    (named,) = (one for one in defaults.get("Role", "penstock-operator-own")["rules"] if "get" in one["verbs"])
+    assert named["resourceNames"] == [defaults.environment("operator")["PENSTOCK_LEASE_NAME"]]
 
 
 def test_watched_namespaces_give_rights_there_and_nowhere_else(helm: rendering.Helm) -> None:
@@ -102,9 +103,7 @@ def test_watched_namespaces_give_rights_there_and_nowhere_else(helm: rendering.H
     assert roles == {
         ("penstock-operator", "ml"): OPERATOR_RIGHTS,
         ("penstock-operator", "fraud"): OPERATOR_RIGHTS,
-        ("penstock-operator-own", "penstock-system"): {
-            "coordination.k8s.io/leases": {*READ, "create", "update", "patch"}
-        },
+        ("penstock-operator-own", "penstock-system"): OWN_RIGHTS,
     }
 
 
@@ -163,7 +162,11 @@ def _peer(rendered: rendering.Rendered, peer: dict[str, Any]) -> str:
 
 def test_ports_are_open_to_those_who_need_them(defaults: rendering.Rendered) -> None:
     assert {component: peers(defaults, component) for component in ("operator", "envoy", "prometheus")} == {
-        "operator": {"discovery": ["penstock-envoy"], "metrics": ["penstock-prometheus"], "probe": None},
+        "operator": {
+            "discovery": ["penstock-envoy", "penstock-operator"],
+            "metrics": ["penstock-prometheus"],
+            "probe": None,
+        },
         "envoy": {"http": None},
         "prometheus": {"http": ["penstock-operator"]},
     }
@@ -173,7 +176,11 @@ def test_namespaces_of_a_monitoring_may_read_all_metrics_and_nothing_else(helm: 
     rendered = helm.template({"networkPolicy": {"metricsNamespaces": ["monitoring", "grafana"]}})
     everywhere = "namespaces monitoring,grafana"
     assert {component: peers(rendered, component) for component in ("operator", "envoy", "prometheus")} == {
-        "operator": {"discovery": ["penstock-envoy"], "metrics": ["penstock-prometheus", everywhere], "probe": None},
+        "operator": {
+            "discovery": ["penstock-envoy", "penstock-operator"],
+            "metrics": ["penstock-prometheus", everywhere],
+            "probe": None,
+        },
         "envoy": {"http": None, "stats": [everywhere]},
         "prometheus": {"http": ["penstock-operator", everywhere]},
     }
@@ -188,7 +195,11 @@ def test_without_the_embedded_prometheus_its_own_namespace_reads_the_operators_m
 ) -> None:
     own = {"url": "http://prometheus.example", "embedded": {"enabled": False}}
     rendered = helm.template({"prometheus": own, "networkPolicy": {"metricsNamespaces": namespaces}})
-    assert peers(rendered, "operator") == {"discovery": ["penstock-envoy"], "probe": None, **readers}
+    assert peers(rendered, "operator") == {
+        "discovery": ["penstock-envoy", "penstock-operator"],
+        "probe": None,
+        **readers,
+    }
 
 
 def test_envoys_admin_interface_stays_on_the_loopback(defaults: rendering.Rendered) -> None:

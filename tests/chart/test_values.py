@@ -43,6 +43,8 @@ OTHER: dict[str, Any] = {
     "priorityClassName": "high",
     "type": "NodePort",
     "maxUnavailable": "50%",
+    "renewSeconds": 0.7,
+    "retrySeconds": 0.7,
     "secretName": "login",
     "allowedHosts": ["mlflow.example"],
     "size": "7Gi",
@@ -122,7 +124,11 @@ def test_a_value_changes_what_is_made(helm: rendering.Helm, value: chart_readme.
         pytest.param(
             {"operator": {"image": {"tagg": "1"}}}, "additional properties 'tagg' not allowed", id="misspelt below"
         ),
-        pytest.param({"operator": {"replicas": 2}}, "/operator/replicas': maximum: got 2, want 1", id="two operators"),
+        pytest.param(
+            {"operator": {"leaderElection": {"leaseSeconds": 4, "renewSeconds": 2}}},
+            "set operator.leaderElection.renewSeconds to 1.5 or less",
+            id="a lease renewed too late",
+        ),
         pytest.param({"envoy": {"replicas": 0}}, "/envoy/replicas': minimum: got 0, want 1", id="no Envoy"),
         pytest.param(
             {"envoy": {"replicas": "2"}}, "/envoy/replicas': got string, want integer", id="text for a number"
