@@ -213,15 +213,23 @@ class Contention(RuleBasedStateMachine):
         if isinstance(move, lease.Rest):
             self.now = max(self.now, (move.until - one.offset) / one.pace + 1e-6)
 
-    @rule(name=CONTENDERS)
-    def is_quick(self, name: str) -> None:
-        """A contender moves, and is answered at once."""
+    @rule(name=CONTENDERS, other=CONTENDERS, seconds=st.sampled_from([0.0, 0.0, 1.2, 2.9]))
+    def reaches_the_server_at_once(self, name: str, other: str, seconds: float) -> None:
+        """The answer may take its time, and another one looks meanwhile."""
         self.moves(name)
+        self.hurry(name)
+        if other != name:
+            self.moves(other)
+            self.hurry(other)
+            self.is_answered(other)
+        self.now += seconds
+        self.is_answered(name)
+
+    def hurry(self, name: str) -> None:
         request = self.contenders[name].waits_for
         if request is not None and request in self.network:
             self.network.remove(request)
             self.reaches_the_server(request)
-        self.is_answered(name)
 
     @rule(name=CONTENDERS)
     def moves(self, name: str) -> None:
@@ -299,7 +307,7 @@ class Contention(RuleBasedStateMachine):
         assert len(leading) <= 1
 
 
-Contention.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Contention.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 test_invariant_11_two_operators_never_act_at_once = Contention.TestCase
 
 
