@@ -308,3 +308,49 @@ def test_the_figures_of_an_envoy() -> None:
             refusals=0,
         )
     ]
+
+
+def test_a_new_leader_trusts_only_what_it_is_told_itself() -> None:
+    envoys = Conversation(want(ONE, R1))
+    envoys.settle()
+    assert envoys.fleet.applied(KEY, 0.0) == ONE
+
+    envoys.fleet.begin_anew(100.0, expected=["envoy-0", "envoy-1"])
+    envoys.now = 100.0
+    assert envoys.fleet.applied(KEY, 100.0) is None
+    envoys.settle("envoy-0")
+    assert envoys.fleet.applied(KEY, 100.0) is None
+    envoys.settle("envoy-1")
+    assert envoys.fleet.applied(KEY, 100.0) == ONE
+
+
+def test_an_envoy_that_a_new_leader_never_hears_of_is_waited_for_as_long_as_it_could_be_alive() -> None:
+    envoys = Conversation(want(ONE, R1))
+    envoys.fleet.begin_anew(100.0, expected=["envoy-0", "envoy-1"])
+    envoys.now = 100.0 + envoy_fleet.LIVE_SECONDS - 0.1
+    envoys.settle("envoy-0")
+
+    assert envoys.fleet.heard_of(envoys.now) == ["envoy-0", "envoy-1"]
+    assert envoys.fleet.applied(KEY, envoys.now) is None
+    envoys.fleet.sweep(envoys.now)
+    later = 100.0 + envoy_fleet.LIVE_SECONDS
+    envoys.fleet.sweep(later)
+    assert envoys.fleet.changes(later) == [KEY]
+    assert envoys.fleet.applied(KEY, later) == ONE
+    assert envoys.fleet.heard_of(later) == ["envoy-0"]
+
+
+def test_a_cluster_that_went_before_a_change_of_leader_is_kept_for_routes_that_may_name_it() -> None:
+    envoys = Conversation(want(TWO, R1, R2))
+    envoys.settle()
+    envoys.fleet.sweep(1000.0)
+    envoys.fleet.put(want(ONE, R1))
+    envoys.fleet.begin_anew(1001.0)
+    envoys.now = 1001.0
+
+    assert '"a/one/r2"' in (envoys.told(Kind.CLUSTERS) or '"a/one/r2"')
+    envoys.fleet.sweep(1001.0 + envoy_fleet.FORGET_SECONDS)
+    envoys.fleet.sweep(1002.0 + 2 * envoy_fleet.FORGET_SECONDS)
+    envoys.fleet.begin_anew(2000.0)
+    envoys.now = 2000.0
+    assert '"a/one/r2"' not in (envoys.told(Kind.CLUSTERS) or "")
