@@ -58,7 +58,6 @@ class Place:
     namespace: str
     envoy: str
     mlflow: str
-    operator: str
     versions: dict[models.Role, registry.Registered]
 
     async def apply(self, spec: Json, name: str = models.NAME) -> None:
@@ -200,7 +199,7 @@ async def idle(place: Place, figures: Figures, objects: int, seconds: float) -> 
     before, cpu = await _writes(place), await _cpu(place)
     await asyncio.sleep(seconds)
     figures.say(f"API writes of {objects} idle ModelDeployments in {seconds:.0f} s", await _writes(place) - before)
-    figures.say("operator's CPU meanwhile", 100 * (await _cpu(place) - cpu) / seconds, "% of a core")
+    figures.say("CPU of all operators meanwhile", 100 * (await _cpu(place) - cpu) / seconds, "% of a core")
     figures.say(f"operator's memory, {objects} ModelDeployments", await _memory(place), "MiB")
 
 
@@ -211,23 +210,30 @@ async def _settled(place: Place) -> None:
         await asyncio.sleep(10)
 
 
-async def _metric(place: Place, name: str) -> float:
-    async with aiohttp.ClientSession() as session, session.get(f"{place.operator}/metrics") as response:
-        lines = (await response.text()).splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+async def _metric(place: Place, name: str) -> list[float]:
+    """A number from every operator."""
+    pods = await place.cluster.list(resources.POD, SYSTEM, {"app.kubernetes.io/component": "operator"})
+    numbers = []
+    for pod in pods:
+        url = f"http://{pod['status']['podIP']}:8082/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            lines = (await response.text()).splitlines()
+        found = (float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        numbers.append(sum(found))
+    return numbers
 
 
 async def _memory(place: Place) -> float:
-    return await _metric(place, "process_resident_memory_bytes") / 2**20
+    return max(await _metric(place, "process_resident_memory_bytes")) / 2**20
 
 
 async def _cpu(place: Place) -> float:
-    return await _metric(place, "process_cpu_seconds_total")
+    return sum(await _metric(place, "process_cpu_seconds_total"))
 
 
 async def _writes(place: Place) -> float:
     status = await _metric(place, "penstock_operator_status_writes_total")
-    return status + await _metric(place, "penstock_events_total")
+    return sum((*status, *await _metric(place, "penstock_events_total")))
 
 
 @contextlib.asynccontextmanager
@@ -236,12 +242,11 @@ async def placed() -> AsyncIterator[Place]:
     namespace = f"bench-{uuid.uuid4().hex[:6]}"
     async with demo_cluster.connect() as kubernetes, client.connect() as api:
         envoy = await kubernetes.service_address(SYSTEM, "penstock-envoy")
-        operator = (await kubernetes.service_address(SYSTEM, "penstock-operator")).replace(":8081", ":8082")
         await kubernetes.ensure_namespace(namespace)
         try:
             async with tunnel.open_to(await kubernetes.service_address(SYSTEM, "penstock-mlflow")) as mlflow:
                 versions = await asyncio.to_thread(registry.ensure, mlflow)
-                yield Place(api, namespace, envoy, mlflow, operator, versions)
+                yield Place(api, namespace, envoy, mlflow, versions)
         finally:
             process = await asyncio.create_subprocess_exec("kubectl", "delete", "namespace", namespace, "--wait=false")
             await process.wait()

@@ -6,6 +6,7 @@ import copy
 import os
 import pathlib
 import signal
+from collections.abc import AsyncIterator, Collection
 
 from penstock.api.v1alpha1.modeldeployment_status import Outcome, Phase
 
@@ -47,24 +48,49 @@ def ready(pod: Json) -> bool:
     return not leaving and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-async def kill_operator(stage: Stage) -> None:
-    """Kill the operator without a warning, and wait for the next.
+async def kill(stage: Stage, pod: Json) -> None:
+    """Kill an operator without a warning.
 
     The pod is deleted as well, for its container would be started later and later each time. From another machine than
     the node that is all that can be done, and the operator has a second of warning.
     """
-    killed = set()
-    for pod in await pods_of(stage, "operator"):
-        await asyncio.to_thread(sigkill, pod)
-        name = pod["metadata"]["name"]
-        killed.add(name)
-        path = f"/api/v1/namespaces/{stage.world.system_namespace}/pods/{name}"
-        await stage.kube.delete(path, query={"gracePeriodSeconds": "0"})
+    await asyncio.to_thread(sigkill, pod)
+    path = f"/api/v1/namespaces/{stage.world.system_namespace}/pods/{pod['metadata']['name']}"
+    await stage.kube.delete(path, query={"gracePeriodSeconds": "0"})
 
-    async def next_is_ready() -> bool:
-        return any(ready(pod) and pod["metadata"]["name"] not in killed for pod in await pods_of(stage, "operator"))
 
-    await stage.eventually(next_is_ready, "the next operator is ready")
+async def kill_operators(stage: Stage) -> None:
+    """Kill every operator, however many there are, and wait for as many others."""
+    pods = await pods_of(stage, "operator")
+    await asyncio.gather(*(kill(stage, pod) for pod in pods))
+    await others_are_ready(stage, [pod["metadata"]["name"] for pod in pods], len(pods))
+
+
+async def others_are_ready(stage: Stage, gone: Collection[str], count: int) -> None:
+    """Wait until there are so many operators, not counting those that are gone."""
+
+    async def enough() -> bool:
+        pods = [pod for pod in await pods_of(stage, "operator") if pod["metadata"]["name"] not in gone]
+        return sum(ready(pod) for pod in pods) >= count
+
+    await stage.eventually(enough, "the next operators are ready")
+
+
+@contextlib.asynccontextmanager
+async def no_operator(stage: Stage) -> AsyncIterator[None]:
+    """All operators are gone meanwhile, and as many as there were come back."""
+    system, name = stage.world.system_namespace, stage.world.operator
+    deployment = await stage.kube.call("GET", f"/apis/apps/v1/namespaces/{system}/deployments/{name}")
+
+    async def gone() -> bool:
+        return not await pods_of(stage, "operator")
+
+    await stage.kube.scale(system, name, 0)
+    try:
+        await stage.eventually(gone, "the operators are gone")
+        yield
+    finally:
+        await stage.kube.scale(system, name, deployment["spec"]["replicas"])
 
 
 @scenario(alone=True)
@@ -73,12 +99,12 @@ async def test_an_operator_that_is_killed_at_every_step_still_promotes(stage: St
     async with stage.callers() as traffic:
         await stage.point(Kind.BETTER)
         await stage.until(lambda status: status.candidate is not None, "the rollout starts")
-        await kill_operator(stage)
+        await kill_operators(stage)
         for kind, index in (("shadow", 1), ("canary", 2), ("canary", 3)):
             await stage.until(_at_or_after(kind, index), f"step {index} begins")
-            await kill_operator(stage)
+            await kill_operators(stage)
         status = await stage.until(lambda status: seen.serves(status, stage.version(Kind.BETTER)), "it is promoted")
-        await kill_operator(stage)
+        await kill_operators(stage)
         last = await stage.until(lambda status: status.phase is Phase.HEALTHY, "all is well")
         await stage.eventually(lambda: _one_revision_is_left(stage), "the old version is gone")
     seen.unharmed(traffic.summary())
@@ -104,7 +130,7 @@ async def test_an_operator_that_is_killed_while_undoing_still_undoes(stage: Stag
         status = await stage.until(
             lambda status: status.failure is not None or seen.ended(status, stage.version(Kind.ERRORING)), "it fails"
         )
-        await kill_operator(stage)
+        await kill_operators(stage)
         status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.ERRORING)), "it is undone")
         await stage.eventually(lambda: _one_revision_is_left(stage), "the bad version is gone")
     bad = status.history[0]
@@ -119,16 +145,10 @@ async def test_a_bad_version_is_undone_after_the_operator_was_away(stage: Stage)
     async with stage.callers(bodies=stages.BODIES[:6]) as traffic:
         await stage.point(Kind.ERRORING)
         await stage.until(lambda status: seen.in_step(status, "canary"), "its canary begins")
-        await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 0)
-
-        async def gone() -> bool:
-            return not await pods_of(stage, "operator")
-
-        await stage.eventually(gone, "the operator is gone")
-        traffic.send_instead(stages.BODIES)
-        enough = len(traffic.exchanges) + 50
-        await stage.eventually(lambda: len(traffic.exchanges) > enough, "50 answers without an operator")
-        await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 1)
+        async with no_operator(stage):
+            traffic.send_instead(stages.BODIES)
+            enough = len(traffic.exchanges) + 50
+            await stage.eventually(lambda: len(traffic.exchanges) > enough, "50 answers without an operator")
         status = await stage.until(lambda status: seen.ended(status, stage.version(Kind.ERRORING)), "it is undone")
     seen.unharmed(traffic.summary(), blamed={status.history[0].revision})
     assert status.history[0].outcome is Outcome.ROLLED_BACK
@@ -139,16 +159,13 @@ async def test_a_modeldeployment_that_is_deleted_without_an_operator_leaves_noth
     await stage.serve(specs.spec(stage, steps=[specs.canary(40, 60)]))
     await stage.point(Kind.BETTER)
     await stage.until(lambda status: seen.in_step(status, "canary"), "the canary begins")
-    await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 0)
-    try:
+
+    async def nothing() -> bool:
+        return await stage.owned() == []
+
+    async with no_operator(stage):
         await stage.kube.delete(stage.path)
-
-        async def nothing() -> bool:
-            return await stage.owned() == []
-
         await stage.eventually(nothing, "everything is gone")
-    finally:
-        await stage.kube.scale(stage.world.system_namespace, stage.world.operator, 1)
 
     async def forgotten() -> bool:
         return (await stage.ask()).status == 404
@@ -187,7 +204,10 @@ async def _rolled_out(stage: Stage, path: str) -> bool:
     found = await stage.kube.call("GET", path)
     status = found["status"]
     replicas = [status.get(name) for name in ("updatedReplicas", "replicas", "readyReplicas")]
-    return bool(status.get("observedGeneration") == found["metadata"]["generation"] and replicas == [1, 1, 1])
+    return bool(
+        status.get("observedGeneration") == found["metadata"]["generation"]
+        and replicas == [found["spec"]["replicas"]] * 3
+    )
 
 
 @scenario(alone=True)
