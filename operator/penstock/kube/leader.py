@@ -226,7 +226,8 @@ class Election:
         if leads and not led:
             logger.info("%s leads now", self._candidate.name, extra=extra)
         elif led and not leads:
-            logger.warning("%s leads no more", self._candidate.name, extra=extra)
+            level = logging.INFO if self._stop.is_set() else logging.WARNING
+            logger.log(level, "%s leads no more", self._candidate.name, extra=extra)
         elif holder and holder != held:
             logger.info("%s leads; this process stands by", holder, extra=extra)
         if holder and holder != held:

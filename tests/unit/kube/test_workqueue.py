@@ -274,3 +274,34 @@ async def test_stopping_does_not_wait_for_ever() -> None:
     stop.set()
     await asyncio.wait_for(work, 5)
     assert cancelled.is_set()
+
+
+async def test_a_queue_that_was_broken_off_runs_again_and_remembers_nothing() -> None:
+    handled: list[str] = []
+    running = asyncio.Event()
+
+    async def handle(key: str) -> None:
+        handled.append(key)
+        running.set()
+        if handled == ["a"]:
+            await asyncio.Event().wait()
+
+    metrics = workqueue.Metrics(prometheus_client.CollectorRegistry())
+    queue = workqueue.WorkQueue(handle, name="q", metrics=metrics, workers=1)
+    first = asyncio.create_task(queue.run(asyncio.Event()))
+    for key in ("a", "b"):
+        queue.add(key)
+    queue.add_after("c", 0.05)
+    await asyncio.wait_for(running.wait(), 5)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+    stop = asyncio.Event()
+    second = asyncio.create_task(queue.run(stop))
+    running.clear()
+    queue.add_after("d", 0.1)
+    await asyncio.wait_for(running.wait(), 5)
+    stop.set()
+    await asyncio.wait_for(second, 5)
+
+    assert handled == ["a", "d"]
