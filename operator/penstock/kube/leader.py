@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import ipaddress
 import logging
 import math
 import time
@@ -93,7 +94,7 @@ class Election:
     def leader(self) -> str | None:
         """Where the other process that leads answers Envoys; None if there is none, or it does not say."""
         record = lease.leader(self._state, self._now())
-        return record.address or None if record is not None else None
+        return record.address if record is not None and _is_of_a_pod(record.address) else None
 
     def informed(self) -> bool:
         """Whether this process would know of a new leader."""
@@ -236,3 +237,13 @@ class Election:
         news.set()
         for listener in self._listeners:
             listener()
+
+
+def _is_of_a_pod(address: str) -> bool:
+    """Whether this is what another operator writes: an IP address and a port, and nowhere else to be led to."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return address.startswith("http://") and port.isdecimal()

@@ -12,6 +12,7 @@ from penstock import ports
 from penstock.kube import client, leader, lease
 
 WHERE = ports.Key("penstock-system", "penstock-operator")
+ADDRESSES = {"one": "http://10.0.0.1:8081", "two": "http://[fd00::2]:8081"}
 # as fast as whole seconds allow
 TIMINGS = lease.Timings(lease_seconds=2, renew_seconds=0.2, retry_seconds=0.05)
 
@@ -69,7 +70,7 @@ class Contender:
     def __init__(self, cluster: client.Cluster, name: str, timings: lease.Timings = TIMINGS) -> None:
         self.registry = prometheus_client.CollectorRegistry()
         self.election = leader.Election(
-            cluster, WHERE, leader.Candidate(name, f"http://{name}"), timings, leader.Metrics(self.registry)
+            cluster, WHERE, leader.Candidate(name, ADDRESSES[name]), timings, leader.Metrics(self.registry)
         )
         self.task = asyncio.create_task(self.election.run())
 

@@ -9,7 +9,7 @@ import pytest
 from penstock import errors
 from penstock.kube import client, lease, resources
 
-from tests.unit.kube.leases import TIMINGS, WHERE, LeaseServer, contending, until
+from tests.unit.kube.leases import ADDRESSES, TIMINGS, WHERE, LeaseServer, contending, until
 
 Write = Callable[[client.Cluster], Awaitable[Any]]
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ml", "name": "fraud"}}
@@ -38,7 +38,7 @@ async def test_a_lease_that_was_given_up_is_taken_at_once_and_kept() -> None:
     assert server.stored is not None
     assert heirlooms[-1] == ("envoy-a", "envoy-b")
     assert lease.read(server.stored) == lease.Record(
-        str(server.version), "one", 2.0, transitions=4, address="http://one", envoys=("envoy-c",)
+        str(server.version), "one", 2.0, transitions=4, address=ADDRESSES["one"], envoys=("envoy-c",)
     )
 
 
@@ -49,7 +49,7 @@ async def test_the_other_stands_by_and_takes_over_when_the_first_resigns() -> No
     async with contending(server, "one", "two") as both:
         await until(lambda: all(each.election.leading() or each.election.leader() for each in both))
         first, second = sorted(both, key=lambda each: not each.election.leading())
-        assert second.election.leader() == f"http://{server.holder}"
+        assert second.election.leader() == ADDRESSES[server.holder]
         assert (second.election.leading(), second.election.informed()) == (False, True)
         with pytest.raises(
             errors.NotLeading, match=r"does not hold Lease penstock-system/penstock-operator \(any more"
@@ -142,3 +142,18 @@ async def test_a_write_is_not_waited_for_longer_than_this_process_leads() -> Non
     async with server.served() as configuration, client.connect(configuration, fence=lambda: 0.05) as cluster:
         with pytest.raises(errors.ClusterUnavailable):
             await asyncio.wait_for(cluster.create(SERVICE), 5)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "http://somewhere.example:8081", "https://10.0.0.1:8081", "http://10.0.0.1", "http://10.0.0.1:8081/path"],
+)
+async def test_polls_are_carried_to_the_address_of_a_pod_and_nowhere_else(address: str) -> None:
+    server = LeaseServer()
+    metadata = {"name": WHERE.name, "namespace": WHERE.namespace, "annotations": {lease.ADDRESS: address}}
+    server.store({"metadata": metadata, "spec": {"holderIdentity": "other", "leaseDurationSeconds": 60}})
+
+    async with contending(server, "one") as (one,):
+        await until(one.election.informed)
+
+        assert one.election.leader() is None
