@@ -84,12 +84,12 @@ class Election:
 
     def seconds_left(self) -> float:
         """How long this process may act for sure. Raises NotLeading if it may not."""
-        left = self._state.until - self._now()
-        if left <= 0:
+        now = self._now()
+        if not lease.leads(self._state, now):
             raise errors.NotLeading(
                 f"{self._candidate.name} does not hold Lease {self._where} (any more): the process that holds it acts"
             )
-        return left
+        return self._state.until - now
 
     def leader(self) -> str | None:
         """Where the other process that leads answers Envoys; None if there is none, or it does not say."""
@@ -154,8 +154,8 @@ class Election:
         if self._state.doubtful:
             await self._look()
         held = lease.read(self._stored) if self._stored is not None else None
-        if held is None or held.holder != self._candidate.name:
-            return
+        if held is None or held.holder != self._candidate.name or self._state.begins > self._now():
+            return  # given up before it began, it would let another one begin too early
         try:
             await self._cluster.replace(self._as_lease(dataclasses.replace(held, holder="", seconds=1.0, address="")))
         except errors.PenstockError as error:
@@ -181,6 +181,7 @@ class Election:
         envoys = tuple(self._envoys()) if lease.leads(state, self._now()) or before is None else before.envoys
         wanted = lease.Record("", state.me, seconds, transitions, self._candidate.address, envoys)
         asked = self._now()
+        self._state = lease.asking(self._state, lease.Write(before), asked)
         try:
             if before is None:
                 self._stored = None

@@ -74,12 +74,19 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one contender knows. It leads until `until` of its own clock."""
+    """What one contender knows. It leads from `begins` to `until` of its own clock.
+
+    A Lease that is not there may have been deleted a moment ago, and its holder not know it yet. So whoever makes one
+    begins a whole lease later.
+    """
 
     me: str
     timings: Timings = Timings()
     seen: Sighting | None = None
+    begins: float = -math.inf
     until: float = -math.inf
+    creating: bool = False
+    """One was asked for where there was none, and nobody knows what became of it."""
     doubtful: bool = False
     """A write was asked for, and nobody knows what became of it."""
     not_before: float = -math.inf
@@ -117,7 +124,7 @@ def move(state: State, now: float) -> Move:
     if seen.record is not None and seen.record.holder == state.me:
         due = state.until - state.timings.certain_seconds + state.timings.renew_seconds
         return Write(seen.record) if now >= due else Rest(_not_past_the_end(state, due, now))
-    free = _free_at(state, seen, now)
+    free = _free_at(state, seen)
     if now >= free:
         return Write(seen.record)
     again = seen.at + state.timings.retry_seconds
@@ -125,25 +132,20 @@ def move(state: State, now: float) -> Move:
 
 
 def _not_past_the_end(state: State, when: float, now: float) -> float:
-    """The end of one's own time is noticed when it comes."""
-    return min(when, state.until) if state.until > now else when
+    """Beginning and end of one's own time are noticed when they come."""
+    return min([when, *(moment for moment in (state.begins, state.until) if moment > now)])
 
 
-def _free_at(state: State, seen: Sighting, now: float) -> float:
-    """When somebody else's lease has run out for sure.
-
-    One that vanished may have a holder that does not know it yet, unless that was this contender itself.
-    """
-    if seen.record is None:
-        return -math.inf if state.until > now else seen.since + state.timings.lease_seconds
-    if not seen.record.holder:
+def _free_at(state: State, seen: Sighting) -> float:
+    """When somebody else's lease has run out for sure."""
+    if seen.record is None or not seen.record.holder:
         return -math.inf
     return seen.since + max(seen.record.seconds, state.timings.lease_seconds)
 
 
 def leads(state: State, now: float) -> bool:
     """Whether this contender may act."""
-    return now < state.until
+    return state.begins <= now < state.until
 
 
 def leader(state: State, now: float) -> Record | None:
@@ -151,7 +153,7 @@ def leader(state: State, now: float) -> Record | None:
     seen = state.seen
     if seen is None or seen.record is None or seen.record.holder in {"", state.me}:
         return None
-    return seen.record if now < _free_at(state, seen, now) else None
+    return seen.record if now < _free_at(state, seen) else None
 
 
 def informed(state: State, now: float) -> bool:
@@ -166,13 +168,26 @@ def looked(state: State, record: Record | None, now: float) -> State:
     since = seen.since if seen is not None and same else now
     ours = record is not None and record.holder == state.me
     until = state.until if ours or record is None else -math.inf
-    return replace(state, seen=Sighting(record, since, now), until=until, doubtful=False, not_before=-math.inf)
+    begins = now + state.timings.lease_seconds if ours and state.creating else state.begins
+    return replace(_answered(state), seen=Sighting(record, since, now), begins=begins, until=until)
+
+
+def asking(state: State, write: Write, now: float) -> State:
+    """The Lease is about to be written."""
+    return replace(state, creating=write.instead_of is None and not leads(state, now))
 
 
 def wrote(state: State, record: Record, asked: float, now: float) -> State:
     """The Lease was written: `asked` is when that was asked for, `now` when the answer had come."""
     until = asked + state.timings.certain_seconds
-    return replace(state, seen=Sighting(record, now, now), until=until, doubtful=False, not_before=-math.inf)
+    renewed = state.seen is None or state.seen.record is None or state.seen.record.holder == state.me
+    begins = state.begins if renewed else -math.inf
+    begins = now + state.timings.lease_seconds if state.creating else begins
+    return replace(_answered(state), seen=Sighting(record, now, now), begins=begins, until=until)
+
+
+def _answered(state: State) -> State:
+    return replace(state, creating=False, doubtful=False, not_before=-math.inf)
 
 
 def conflicted(state: State) -> State:

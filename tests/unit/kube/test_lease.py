@@ -19,16 +19,14 @@ NEVER = -math.inf
 
 
 def knowing(record: lease.Record | None, *, since: float = 10.0, at: float = 10.0, until: float = NEVER) -> lease.State:
-    return lease.State("me", TIMINGS, lease.Sighting(record, since, at), until)
+    return lease.State("me", TIMINGS, lease.Sighting(record, since, at), until=until)
 
 
 @pytest.mark.parametrize(
     ("state", "now", "expected"),
     [
         pytest.param(lease.State("me", TIMINGS), 10.0, lease.Look(), id="nothing is known: look"),
-        pytest.param(knowing(None), 13.9, lease.Look(), id="no lease: its last holder may not know yet"),
-        pytest.param(knowing(None), 14.0, lease.Write(None), id="no lease for long enough: make it"),
-        pytest.param(knowing(None, until=12.0), 11.0, lease.Write(None), id="mine was deleted: make it again at once"),
+        pytest.param(knowing(None), 10.0, lease.Write(None), id="no lease: make it"),
         pytest.param(knowing(FREE), 10.0, lease.Write(FREE), id="given up: take it at once"),
         pytest.param(knowing(OTHERS), 10.2, lease.Rest(10.5), id="another's: wait for the next look"),
         pytest.param(knowing(OTHERS), 10.5, lease.Look(), id="another's: look again"),
@@ -64,6 +62,29 @@ def test_a_write_counts_from_before_it_was_asked_for() -> None:
 
     assert state == knowing(MINE, since=11.4, at=11.4, until=13.0)
     assert [lease.leads(state, now) for now in (11.4, 12.99, 13.0)] == [True, True, False]
+
+
+def test_who_makes_the_lease_begins_when_a_holder_of_one_that_was_deleted_has_ended() -> None:
+    state = lease.wrote(lease.asking(knowing(None), lease.Write(None), 10.0), MINE, asked=10.0, now=10.4)
+    renewed = lease.wrote(lease.asking(state, lease.Write(MINE), 14.0), MINE, asked=14.0, now=14.1)
+
+    assert [lease.leads(state, now) for now in (10.4, 12.9)] == [False, False]
+    assert [lease.leads(renewed, now) for now in (14.3, 14.4)] == [False, True]
+
+
+def test_who_finds_the_lease_it_asked_for_begins_a_lease_later() -> None:
+    unknown = lease.failed(lease.asking(knowing(None), lease.Write(None), 10.0), 11.0)
+    state = lease.looked(unknown, MINE, 12.0)
+    state = lease.wrote(lease.asking(state, lease.Write(MINE), 15.0), MINE, asked=15.0, now=15.1)
+
+    assert [lease.leads(state, now) for now in (15.9, 16.0)] == [False, True]
+
+
+def test_a_leader_whose_lease_is_deleted_makes_it_again_and_goes_on() -> None:
+    state = lease.looked(knowing(MINE, until=13.0), None, 11.0)
+    state = lease.wrote(lease.asking(state, lease.Write(None), 11.0), MINE, asked=11.0, now=11.1)
+
+    assert state == knowing(MINE, since=11.1, at=11.1, until=14.0)
 
 
 def test_another_holder_ends_it_at_once() -> None:
@@ -243,6 +264,7 @@ class Contention(RuleBasedStateMachine):
                 one.waits_for = Request(name, None, is_write=False, asked=clock)
             case lease.Write(instead_of):
                 one.waits_for = Request(name, instead_of, is_write=True, asked=clock)
+                one.state = lease.asking(one.state, lease.Write(instead_of), clock)
             case lease.Rest():
                 return
         assert one.waits_for is not None
@@ -291,7 +313,8 @@ class Contention(RuleBasedStateMachine):
         """A clean stop, and another process of another name in its place."""
         one = self.contenders[name]
         seen = one.state.seen.record if one.state.seen is not None else None
-        if self.stored is not None and self.stored == seen and seen.holder == one.state.me:
+        begun = one.state.begins <= one.clock(self.now)
+        if self.stored is not None and self.stored == seen and seen.holder == one.state.me and begun:
             self.stored = dataclasses.replace(self.stored, version=str(next(self.versions)), holder="")
         one.waits_for = None
         one.state = lease.State(f"{name}{next(self.versions)}", TIMINGS)
