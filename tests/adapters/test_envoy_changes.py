@@ -98,7 +98,8 @@ async def test_a_candidate_that_loses_its_pods_leaves_all_to_stable(
     async with Traffic(plane).flowing() as traffic:
         await traffic.more(200)
         plane.publish(split, backend(stable, 1), Backend("bbb", 2))
-        assert plane.envoy.applied(KEY) == split
+        assert plane.envoy.applied(KEY) is None  # requests still go there, until Envoy has heard of it
+        assert await plane.applied() == split
         await traffic.more(200)
         at_removal = len(candidate.seen)
         await traffic.more(500)
