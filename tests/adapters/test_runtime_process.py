@@ -114,10 +114,10 @@ async def test_sigterm_under_load_fails_no_request(tmp_path: pathlib.Path) -> No
         while await probe.get("/health") == 200:
             pass
         assert await probe.get("/ping") == 200
-        late = asyncio.create_task(slow.ask(request(body("sleep 6"))))
         before = [len(client.statuses) for client in clients]
         await servers.until(lambda: all_have(clients[:1], before[0] + 1))
-        withdrawn.set()
+        withdrawn.set()  # before the model sleeps for longer than the drain lasts: nobody comes anew after that
+        late = asyncio.create_task(slow.ask(request(body("sleep 6"))))
         await asyncio.gather(*tasks)
         status, headers, _ = await late
         assert (status, headers["connection"]) == (200, "close")
