@@ -225,8 +225,11 @@ class _Operator:
 
     def _pods_of(self, namespace: str, deployment: str, revision_name: str) -> Sequence[ports.Endpoint]:
         """The running pods of a revision, ready or not: what one has answered is kept until it ends."""
+        owner = self.store.get(resources.MODEL_DEPLOYMENT, namespace, deployment)
+        if owner is None:
+            return ()
         pods = self.store.children(resources.POD, ports.Key(namespace, deployment))
-        return gather.running(pods, revision_name)
+        return gather.running(pods, owner["metadata"]["uid"], revision_name)
 
     async def _reconcile(self, key: ports.Key) -> None:
         await self.controller.reconcile(key)

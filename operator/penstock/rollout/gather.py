@@ -69,12 +69,16 @@ def ready_endpoints(slices: Iterable[Json]) -> dict[str, tuple[ports.Endpoint, .
     return {name: tuple(sorted(endpoints)) for name, endpoints in found.items() if name}
 
 
-def running(pods: Iterable[Json], revision_name: str) -> tuple[ports.Endpoint, ...]:
-    """Where the running pods of a revision keep their answers; those that are going are among them."""
+def running(pods: Iterable[Json], owner_uid: str, revision_name: str) -> tuple[ports.Endpoint, ...]:
+    """Where the running pods of a revision keep their answers; those that are going are among them.
+
+    Pods that a deleted ModelDeployment of the same name has left are not.
+    """
     return tuple(
         ports.Endpoint(pod["status"]["podIP"], manifests.ANSWERS_PORT)
         for pod in pods
         if _revision(pod) == revision_name
+        and pod["metadata"]["labels"].get(manifests.UID_LABEL) == owner_uid
         and pod.get("status", {}).get("phase") == "Running"
         and pod["status"].get("podIP")
     )

@@ -106,3 +106,21 @@ def test_prometheus_is_told_every_running_pod() -> None:
 def test_the_entry_is_the_service_of_the_same_name() -> None:
     assert not gather.entry_exists(OWNER, gather.Children(services=(labelled("fraud-aa", "aa"),)))
     assert gather.entry_exists(OWNER, gather.Children(services=(labelled("fraud", ""),)))
+
+
+def test_the_answers_of_a_revision_are_with_its_running_pods_and_no_other() -> None:
+    """Not with those of another revision, of another ModelDeployment that had this name, or without an address."""
+
+    def pod(revision: str, address: str | None, uid: str = "u1", phase: str = "Running") -> Json:
+        body = labelled(f"pod-{address}", revision, status={"phase": phase, "podIP": address})
+        body["metadata"]["labels"]["penstock.dev/deployment-uid"] = uid
+        return body
+
+    pods = [
+        pod("aa", "10.0.0.1"),
+        pod("bb", "10.0.0.2"),
+        pod("aa", "10.0.0.3", uid="u0"),
+        pod("aa", None),
+        pod("aa", "10.0.0.4", phase="Pending"),
+    ]
+    assert gather.running(pods, "u1", "aa") == (ports.Endpoint("10.0.0.1", 8081),)
