@@ -21,6 +21,7 @@ from typing import TypeVar
 import requests
 
 from penstock import errors
+from penstock.analysis import text
 
 T = TypeVar("T")
 
@@ -68,10 +69,9 @@ def status_line(status: int) -> str:
         return str(status)
 
 
-def clipped(text: str, length: int = 300) -> str:
+def clipped(foreign: str, length: int = 300) -> str:
     """Foreign text on one line, short enough for a condition."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return text.one_line(foreign, length)
 
 
 def explain(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from penstock.analysis import difference as differences
+from penstock.analysis import text
 from penstock.analysis.difference import Tolerance
 from penstock.analysis.sequential import arithmetic, binomial, margin, wording
 from penstock.analysis.sequential.outcome import Decision, Interval, NotWorse, Undecided, Worse
@@ -276,8 +277,8 @@ def _shown(pair: Shadowed, size: float) -> Disagreement:
     stable, candidate = pair.stable, pair.candidate
     if isinstance(stable, list) and isinstance(candidate, list) and len(stable) == len(candidate) == 1:
         stable, candidate = stable[0], candidate[0]
-    mine = "no answer (it failed)" if pair.candidate_failed else _clipped(_json(candidate), LONGEST)
-    return Disagreement(_clipped(pair.request, LONGEST), _clipped(_json(stable), LONGEST), mine, size)
+    mine = "no answer (it failed)" if pair.candidate_failed else text.cut(_json(candidate), LONGEST)
+    return Disagreement(text.cut(pair.request, LONGEST), text.cut(_json(stable), LONGEST), mine, size)
 
 
 def _json(value: object) -> str:
@@ -285,10 +286,6 @@ def _json(value: object) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         return "nested too deep to be shown"
-
-
-def _clipped(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _sure(agreement: Agreement, confidence: float) -> str:
@@ -301,8 +298,8 @@ def _end(agreement: Agreement, verdict: type[Decision]) -> str:
     end = ": not decided yet" if verdict is Undecided else ""
     if verdict is not NotWorse and agreement.worst:
         worst = agreement.worst[0]
-        answers = f"{_clipped(worst.candidate, 60)} against {_clipped(worst.stable, 60)}"
-        end += f"{_WORST}{_clipped(worst.request, 40)}: {answers})"
+        answers = f"{text.cut(worst.candidate, 60)} against {text.cut(worst.stable, 60)}"
+        end += f"{_WORST}{text.cut(worst.request, 40)}: {answers})"
     if agreement.collapsed:
         end += "; all of the candidate's answers are the same"
     return end + _left_out(agreement)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
+from penstock.analysis import text
 from penstock.analysis.signature import Anything, Array, Column, Kind, Map, Object, Parameter, Scalar, Signature, Tensor
 from penstock.api.v1alpha1.modeldeployment import SignaturePolicy
 
@@ -25,6 +26,8 @@ Part = Literal["input", "output", "parameter"]
 _INSIDE = frozenset({("integer", "long"), ("float", "double")})
 _COLUMNS = _INSIDE | {("integer", "double"), ("long", "double")}
 _PARAMETERS = _COLUMNS | {("integer", "float"), ("long", "float")}
+LONGEST = 120
+"""Characters of a type that is told."""
 _EXACT_BITS = {16: 11, 32: 24, 64: 53}
 """How many bits of a whole number a float of this size keeps."""
 
@@ -85,7 +88,7 @@ class _Place:
         if all(isinstance(name, int) for name in self.names):
             return f"{self.part} {self.names[0]}" if self.names else f"the {self.part}s"
         path = ".".join(str(name) for name in self.names).replace(".[]", "[]")
-        return f"{self.part} '{_clipped(path, 60)}'"
+        return f"{self.part} '{text.one_line(path, 60)}'"
 
     def problem(self, change: str) -> Problem:
         return Problem(self.part, self.names, change)
@@ -97,7 +100,8 @@ class _Place:
         return self.problem(f"{'required ' if self.part == 'input' and required else ''}{self} is new")
 
     def changed(self, old: object, new: object) -> Problem:
-        return self.problem(f"{self} changed from {_clipped(str(old))} to {_clipped(str(new))}")
+        before, after = (text.one_line(str(type_), LONGEST) for type_ in (old, new))
+        return self.problem(f"{self} changed from {before} to {after}")
 
 
 def _compatible(part: Part, old: tuple[Column, ...] | None, new: tuple[Column, ...] | None) -> Iterator[Problem]:
@@ -226,7 +230,7 @@ def _different_parameters(old: Sequence[Parameter], new: Sequence[Parameter]) ->
         elif (other.kind, other.shape) != (one.kind, one.shape):
             yield here.changed(one, other)
         elif other != one:
-            change = f"from {_clipped(one.default, 40)} to {_clipped(other.default, 40)}"
+            change = f"from {text.one_line(one.default, 40)} to {text.one_line(other.default, 40)}"
             yield here.problem(f"the default of {here} changed {change}")
     yield from (_Place("parameter").of(name).new() for name in after if name not in before)
 
@@ -234,8 +238,3 @@ def _different_parameters(old: Sequence[Parameter], new: Sequence[Parameter]) ->
 def _by_name(columns: Sequence[Column]) -> dict[str | int, Column]:
     """Columns by their names, or by their positions, which begin with 1."""
     return {position if column.name is None else column.name: column for position, column in enumerate(columns, 1)}
-
-
-def _clipped(text: str, length: int = 120) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"

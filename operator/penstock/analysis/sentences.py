@@ -69,11 +69,6 @@ def named(metric: modeldeployment.Metric, sentence: str) -> str:
     return sentence if sentence.startswith(lead) else lead + sentence
 
 
-def clipped(sentence: str, longest: int) -> str:
-    """The sentence, cut off if what it quotes is endless."""
-    return sentence if len(sentence) <= longest else f"{sentence[: longest - 1]}…"
-
-
 def quantile_label(quantile: float) -> str:
     """How people write a quantile: p99, p99.9."""
     return f"p{quantile * 100:.10g}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import assert_never
 
-from penstock.analysis import comparing, measurement, scores, sentences
+from penstock.analysis import comparing, measurement, scores, sentences, text
 from penstock.analysis.sequential import outcome
 from penstock.api.v1alpha1 import modeldeployment
 from penstock.api.v1alpha1.modeldeployment_status import MetricStatus, Verdict
@@ -221,7 +221,7 @@ def _with_counters(
     return MetricStatus(
         name=metric.name,
         verdict=counted.verdict,
-        message=sentences.clipped(counted.message, LONGEST_MESSAGE),
+        message=text.cut(counted.message, LONGEST_MESSAGE),
         measured_at=now,
         failures=failures,
         inconclusives=inconclusives,
@@ -270,7 +270,7 @@ def _told(statuses: Sequence[MetricStatus]) -> str:
 
 
 def _joined(messages: Iterable[str]) -> str:
-    return sentences.clipped("; ".join(messages), LONGEST_JUDGEMENT)
+    return text.cut("; ".join(messages), LONGEST_JUDGEMENT)
 
 
 def is_due(interval_seconds: float, last_measured: datetime.datetime | None, now: datetime.datetime) -> bool:

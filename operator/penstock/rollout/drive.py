@@ -90,7 +90,7 @@ def _with_new_deadline(pass_: draft.Draft, **changes: Any) -> draft.Draft:
 def enter(pass_: draft.Draft, steps: tuple[modeldeployment.Step, ...], index: int) -> draft.Draft:
     """Go to a step; its clock starts once its split is confirmed."""
     watch = plan.watch_seconds(pass_.spec, pass_.candidate, has_stable=pass_.status.stable is not None)
-    kind = plan.kind_at(steps, index, watch)
+    kind = plan.kind_at(steps, index, watched=watch > 0)
     step = modeldeployment_status.StepStatus(index=index, kind=kind, plan=plan.fingerprint(steps))
     name = plan.describe(steps, index)
     pass_ = pass_.update(step=step, verdicts=[]).waiting_for(name).wake(pass_.now)

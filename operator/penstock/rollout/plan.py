@@ -37,11 +37,11 @@ def fingerprint(steps: Sequence[modeldeployment.Step]) -> str:
     return revision.digest([revision.words(step) for step in steps])
 
 
-def kind_at(steps: Sequence[modeldeployment.Step], index: int, watch_seconds: int = 0) -> str:
+def kind_at(steps: Sequence[modeldeployment.Step], index: int, *, watched: bool = False) -> str:
     """The kind of a step; after the last `watch` or, if there is none, `promote`."""
     if index < len(steps):
         return steps[index].kind.value
-    return WATCH if watch_seconds else PROMOTE
+    return WATCH if watched else PROMOTE
 
 
 def split_at(steps: Sequence[modeldeployment.Step], index: int, stable: str | None, candidate: str) -> Split:
